@@ -1,0 +1,144 @@
+"""A pre-norm transformer encoder (Vaswani et al. 2017, Xiong et al. 2020) on fused attention, for inference.
+
+Parameters carry the names of `torch.nn.MultiheadAttention`, because published checkpoints do. Shapes are written
+with B rows of a batch, L tokens, D dimensions and H heads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+LAYER_NORM_EPS = 1e-6
+MLP_RATIO = 4
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """Sizes of one transformer.
+
+    Attributes:
+        dim: width of a token.
+        depth: blocks.
+        heads: attention heads; they divide `dim`.
+        causal: a token sees itself and the ones before it, as in a language model.
+        extra_key: one learned key and value in every block, which all tokens can attend to.
+        norm_first: a layer norm before the first block.
+    """
+
+    dim: int
+    depth: int
+    heads: int
+    causal: bool = False
+    extra_key: bool = False
+    norm_first: bool = False
+
+    def __post_init__(self) -> None:
+        if self.dim % self.heads:
+            raise ValueError(f"{self.heads} heads do not divide {self.dim} dimensions")
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention."""
+
+    def __init__(self, config: TransformerConfig):
+        super().__init__()
+        dim = config.dim
+        self.heads, self.causal = config.heads, config.causal
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * dim, dim))  # query, key, value
+        self.in_proj_bias = nn.Parameter(torch.empty(3 * dim))
+        self.out_proj = nn.Linear(dim, dim)
+        if config.extra_key:
+            self.bias_k = nn.Parameter(torch.empty(1, 1, dim))
+            self.bias_v = nn.Parameter(torch.empty(1, 1, dim))
+        else:
+            self.bias_k = self.bias_v = None
+
+    def forward(self, x: Tensor, only: Tensor | None = None) -> Tensor:
+        """(B, L, D) -> (B, L, D), or (B, 1, D) for the one token of each row whose position `only` (B,) holds."""
+        if only is None:
+            query, key, value = self.project(x).chunk(3, -1)
+        else:
+            dim = x.shape[-1]
+            query = self.project(pick(x, only), slice(0, dim))
+            key, value = self.project(x, slice(dim, 3 * dim)).chunk(2, -1)
+        if self.bias_k is not None:
+            key = torch.cat([key, self.bias_k.expand(len(key), -1, -1)], 1)  # (B, L + 1, D)
+            value = torch.cat([value, self.bias_v.expand(len(value), -1, -1)], 1)
+        mask = None
+        if self.causal and only is not None:
+            mask = (torch.arange(key.shape[1], device=x.device) <= only[:, None])[:, None, None]  # (B, 1, 1, L)
+        mixed = F.scaled_dot_product_attention(
+            self._split(query),
+            self._split(key),
+            self._split(value),
+            attn_mask=mask,
+            is_causal=self.causal and only is None,
+        )
+        return self.out_proj(mixed.transpose(1, 2).flatten(2))
+
+    def project(self, x: Tensor, rows: slice = slice(None)) -> Tensor:
+        """The rows of (query, key, value) asked for: (B, L, D) -> (B, L, rows)."""
+        return F.linear(x, self.in_proj_weight[rows], self.in_proj_bias[rows])
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, H, L, D / H)
+
+
+class MLP(nn.Module):
+    """The two linear layers of a block, with a GELU between them."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.fc1 = nn.Linear(dim, MLP_RATIO * dim)
+        self.fc2 = nn.Linear(MLP_RATIO * dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class Block(nn.Module):
+    """Attention, then an MLP, each on a normalised input and added to it."""
+
+    def __init__(self, config: TransformerConfig):
+        super().__init__()
+        self.attn = Attention(config)
+        self.norm_1 = nn.LayerNorm(config.dim, eps=LAYER_NORM_EPS)
+        self.mlp = MLP(config.dim)
+        self.norm_2 = nn.LayerNorm(config.dim, eps=LAYER_NORM_EPS)
+
+    def forward(self, x: Tensor, only: Tensor | None = None) -> Tensor:
+        """(B, L, D) -> (B, L, D), or (B, 1, D) where `only` one token of each row is wanted."""
+        kept = x if only is None else pick(x, only)
+        kept = kept + self.attn(self.norm_1(x), only)
+        return kept + self.mlp(self.norm_2(kept))
+
+
+class Transformer(nn.Module):
+    """Blocks in a row, read out at one token."""
+
+    def __init__(self, config: TransformerConfig):
+        super().__init__()
+        if config.norm_first:
+            self.pre_transformer_layer = nn.ModuleList([nn.LayerNorm(config.dim, eps=LAYER_NORM_EPS)])
+        self.blocks = nn.ModuleList([Block(config) for _ in range(config.depth)])
+        self.norm_first = config.norm_first
+
+    def forward(self, x: Tensor, position: Tensor) -> Tensor:
+        """(B, L, D) and the position (B,) of the token to read -> (B, D).
+
+        The last block is worked out for that token alone, which changes nothing in it.
+        """
+        if self.norm_first:
+            x = self.pre_transformer_layer[0](x)
+        for block in self.blocks[:-1]:
+            x = block(x)
+        return self.blocks[-1](x, only=position)[:, 0]
+
+
+def pick(x: Tensor, position: Tensor) -> Tensor:
+    """(B, L, D) and positions (B,) -> (B, 1, D)."""
+    return x[torch.arange(len(x), device=x.device), position][:, None]
