@@ -2,7 +2,7 @@
 
     python -m kws_imagebind.training.lexicon
 
-The file of CMUdict it was last made from has the sha256 in `SOURCE_SHA256`; another release works too and prints its own.
+The file of CMUdict it was last made from has the sha256 in `SOURCE_SHA256`; another release works too, and is named.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ SOURCE_SHA256 = "81917843c7f44ce2b094ac63873c2c7a4cf802040792c455ba3ca406891c3d2
 
 
 def compact(source: str) -> str:
-    """CMUdict's own lines ('word(2) P P # comment') as 'word<tab>P P', in their order."""
+    """CMUdict's own lines ('word(2) P P # comment') as 'word<tab>P P', by word, the usual one first."""
     lines = []
     for line in source.splitlines():
         word, phonemes = line.split("#")[0].strip().split(" ", 1)
         lines.append(f"{re.sub(r'[(][0-9]+[)]$', '', word)}\t{phonemes.strip()}")
-    return "\n".join(lines) + "\n"
+    return "\n".join(sorted(lines, key=lambda line: line.split("\t")[0])) + "\n"
 
 
 def main() -> None:

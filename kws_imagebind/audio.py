@@ -1,0 +1,217 @@
+"""Sound: files to waveforms, waveforms to log-mel spectrograms.
+
+A waveform is a float32 tensor in [-1, 1]; a batch of them has the shape (batch, samples).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+MAX_SECONDS = 600.0  # of one recording; a spoken keyword takes one
+MIN_SECONDS = 0.01  # one hop of a spectrogram
+
+_WAV_CUT = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
+_STREAMED = 0x7FFFF000  # writers that cannot seek back declare about 2 or 4 GB
+
+
+class AudioError(ValueError):
+    """A recording that cannot be used; the message names the file, what is wrong and what would do."""
+
+
+def load_audio(path: str | os.PathLike[str], sample_rate: int, max_seconds: float = MAX_SECONDS) -> Tensor:
+    """A recording as a mono float32 waveform of shape (samples,) at `sample_rate` hertz.
+
+    Any file libsndfile reads will do (WAV of every width, FLAC, Ogg, MP3 and more); channels are averaged.
+
+    Raises:
+        AudioError: the file is missing, empty, cut short, no audio, holds NaN, or lasts too long.
+    """
+    path = Path(path)
+    samples, file_rate = _decode(path, max_seconds)
+    if not np.isfinite(samples).all():
+        bad = int(np.count_nonzero(~np.isfinite(samples)))
+        raise AudioError(f"{path}: {bad} of {samples.size} samples are NaN or infinite; write the file again")
+    return resample(torch.from_numpy(samples.mean(axis=1)), file_rate, sample_rate)
+
+
+def _decode(path: Path, max_seconds: float) -> tuple[np.ndarray, int]:
+    """(frames, channels) float32 and the file's own sample rate, or an AudioError."""
+    if not path.is_file():
+        kind = "is a folder, not a recording" if path.is_dir() else "there is no such file"
+        raise AudioError(f"{path}: {kind}")
+    if path.stat().st_size == 0:
+        raise AudioError(f"{path}: the file is empty (0 bytes)")
+    try:
+        with soundfile.SoundFile(path) as file:
+            seconds = file.frames / file.samplerate
+            if seconds > max_seconds:
+                raise AudioError(
+                    f"{path}: lasts {seconds:,.0f} s; a recording of at most {max_seconds:,.0f} s is expected"
+                )
+            declared, file_rate, format, log = file.frames, file.samplerate, file.format, file.extra_info
+            samples = file.read(dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, OSError) as error:
+        reason = str(error).rsplit(": ", 1)[-1].rstrip(".").lower()
+        raise AudioError(
+            f"{path}: cannot be decoded ({reason}); expected WAV, FLAC, Ogg, MP3 or another format libsndfile reads, "
+            "whole and undamaged"
+        ) from error
+    if _is_cut(path, format, log, declared, len(samples)):
+        raise AudioError(f"{path}: the file is cut short (its header promises more sound than it holds); copy it again")
+    if len(samples) < MIN_SECONDS * file_rate:
+        raise AudioError(
+            f"{path}: holds {len(samples)} samples; at least {1000 * MIN_SECONDS:.0f} ms of sound are expected"
+        )
+    return samples, file_rate
+
+
+def _is_cut(path: Path, format: str, log: str, declared: int, decoded: int) -> bool:
+    """libsndfile reads what is there of a truncated file without complaint, so ask what was promised."""
+    if decoded < declared:
+        return True
+    cut = _WAV_CUT.search(log)
+    if cut and int(cut[2]) < int(cut[1]) < _STREAMED:
+        return True
+    return format == "OGG" and _ogg_page_is_cut(path)
+
+
+def _ogg_page_is_cut(path: Path) -> bool:
+    """Whether the last page of an Ogg file (RFC 3533, section 6) reaches past the end of the file."""
+    data = path.read_bytes()
+    start = data.rfind(b"OggS")
+    page = data[start:]
+    if start < 0 or len(page) < 27:
+        return True
+    segments = page[26]
+    return len(page) < 27 + segments + sum(page[27 : 27 + segments]) or len(page) < 27 + segments
+
+
+def resample(waveform: Tensor, from_rate: int, to_rate: int) -> Tensor:
+    """A waveform (..., samples) at another sample rate, by windowed-sinc interpolation (torchaudio's).
+
+    Rates without a small common ratio are met to within one part in a million, far below what an ear or a
+    model can tell: the exact ratio 16,000 / 16,001 would need a filter of a gigabyte.
+    """
+    if from_rate == to_rate:
+        return waveform
+    try:
+        from torchaudio.functional import resample as sinc_resample
+    except Exception as error:  # a torchaudio that does not match torch fails with OSError, not ImportError
+        raise AudioError(
+            f"a recording at {from_rate} Hz must be resampled to {to_rate} Hz, which needs torchaudio, and "
+            f"torchaudio cannot be imported ({error}); install the release that matches torch {torch.__version__}"
+        ) from error
+    ratio = Fraction(to_rate, from_rate).limit_denominator(1000)
+    return sinc_resample(waveform, ratio.denominator, ratio.numerator)
+
+
+def fit(waveform: Tensor, samples: int) -> Tensor:
+    """A waveform (n,) at exactly `samples` samples: centred in silence, or the loudest stretch of a longer one.
+
+    >>> fit(torch.tensor([1.0, 2.0]), 5).tolist()
+    [0.0, 1.0, 2.0, 0.0, 0.0]
+    >>> fit(torch.tensor([0.0, 0.0, 3.0, 1.0, 0.0]), 2).tolist()
+    [3.0, 1.0]
+    """
+    missing = samples - waveform.shape[-1]
+    if missing >= 0:
+        return F.pad(waveform, (missing // 2, missing - missing // 2))
+    energy = F.pad(waveform.double().square().cumsum(0), (1, 0))
+    start = int((energy[samples:] - energy[:-samples]).argmax())
+    return waveform[start : start + samples]
+
+
+@dataclass(frozen=True)
+class MelConfig:
+    """A log-mel front end in the manner of Kaldi's `compute-fbank-feats` (no dither, no energy, snipped edges).
+
+    The defaults are Kaldi's own for 16 kHz speech, with a Hann window.
+    """
+
+    sample_rate: int = 16_000  # Hz
+    mels: int = 128
+    window: int = 400  # samples: 25 ms
+    hop: int = 160  # samples: 10 ms
+    low: float = 20.0  # Hz, lower edge of the first filter
+    high: float = 8_000.0  # Hz, upper edge of the last filter
+    preemphasis: float = 0.97
+
+    @property
+    def fft(self) -> int:
+        """Points of the Fourier transform: the window's length, rounded up to a power of two."""
+        return 1 << (self.window - 1).bit_length()
+
+    def frames(self, samples: int) -> int:
+        """How many whole windows fit into `samples` samples."""
+        return max(0, 1 + (samples - self.window) // self.hop)
+
+
+def _mel(hertz: np.ndarray | float) -> np.ndarray:
+    """O'Shaughnessy's mel scale with Kaldi's constants."""
+    return 1127.0 * np.log1p(np.asarray(hertz) / 700.0)
+
+
+def _hertz(mel: np.ndarray) -> np.ndarray:
+    return 700.0 * np.expm1(mel / 1127.0)
+
+
+def _warp_frequency(hertz: np.ndarray, factor: float, nyquist: float) -> np.ndarray:
+    """Piecewise-linear vocal-tract warp (Lee & Rose, 1996): `factor` up to a knee, then on to the Nyquist frequency."""
+    knee = 0.6 * nyquist * min(1.0, 1.0 / factor)
+    slope = (nyquist - factor * knee) / (nyquist - knee)
+    return np.where(hertz <= knee, factor * hertz, nyquist - slope * (nyquist - hertz))
+
+
+@lru_cache(maxsize=128)
+def mel_filterbank(config: MelConfig, warp: float = 1.0) -> Tensor:
+    """Triangular filters on the mel scale, shape (mels, fft // 2 + 1).
+
+    `warp` moves every filter up in frequency by that factor, so that a vocal tract shorter by it sounds the same.
+    """
+    nyquist = config.sample_rate / 2
+    if not 0 <= config.low < config.high <= nyquist:
+        raise ValueError(f"mel filters need 0 <= low < high <= {nyquist:.0f} Hz; got {config.low} to {config.high}")
+    edges = np.linspace(_mel(config.low), _mel(config.high), config.mels + 2)
+    if warp != 1.0:
+        edges = _mel(np.clip(_warp_frequency(_hertz(edges), warp, nyquist), 0.0, nyquist))
+    bins = _mel(np.arange(config.fft // 2 + 1) * config.sample_rate / config.fft)
+    left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    filters = np.minimum((bins - left) / (centre - left), (right - bins) / (right - centre)).clip(0)
+    filters[:, -1] = 0.0  # Kaldi leaves the Nyquist bin out
+    return torch.from_numpy(filters.astype(np.float32))
+
+
+def power_spectrum(waveforms: Tensor, config: MelConfig) -> Tensor:
+    """(batch, samples) -> (batch, frames, fft // 2 + 1): the squared magnitude of each windowed frame."""
+    if waveforms.shape[-1] < config.window:
+        raise AudioError(
+            f"{waveforms.shape[-1]} samples are shorter than one window of {config.window}; pad the waveform first"
+        )
+    frames = waveforms.unfold(-1, config.window, config.hop)  # (B, frames, window)
+    frames = frames - frames.mean(-1, keepdim=True)
+    previous = torch.cat([frames[..., :1], frames[..., :-1]], -1)  # Kaldi repeats the first sample
+    window = torch.hann_window(config.window, periodic=False, dtype=frames.dtype, device=frames.device)
+    spectrum = torch.fft.rfft((frames - config.preemphasis * previous) * window, config.fft)
+    return spectrum.real.square() + spectrum.imag.square()
+
+
+def log_mel(waveforms: Tensor, config: MelConfig) -> Tensor:
+    """(batch, samples) -> (batch, mels, frames): natural logarithm of the mel power, as Kaldi computes it.
+
+    >>> log_mel(torch.zeros(2, 16_000), MelConfig()).shape
+    torch.Size([2, 128, 98])
+    """
+    filters = mel_filterbank(config).to(waveforms.device)
+    mel_power = power_spectrum(waveforms, config) @ filters.T  # (B, frames, mels)
+    return mel_power.clamp_min(torch.finfo(torch.float32).eps).log().transpose(1, 2)
