@@ -37,12 +37,22 @@ def load_audio(path: str | os.PathLike[str], sample_rate: int, max_seconds: floa
     Raises:
         AudioError: the file is missing, empty, cut short, no audio, holds NaN, or lasts too long.
     """
+    channels, file_rate = load_channels(path, max_seconds)
+    return resample(channels.mean(0), file_rate, sample_rate)
+
+
+def load_channels(path: str | os.PathLike[str], max_seconds: float = MAX_SECONDS) -> tuple[Tensor, int]:
+    """A recording as its file holds it: float32 (channels, samples) and the file's sample rate in hertz.
+
+    Raises:
+        AudioError: as `load_audio`.
+    """
     path = Path(path)
     samples, file_rate = _decode(path, max_seconds)
     if not np.isfinite(samples).all():
         bad = int(np.count_nonzero(~np.isfinite(samples)))
         raise AudioError(f"{path}: {bad} of {samples.size} samples are NaN or infinite; write the file again")
-    return resample(torch.from_numpy(samples.mean(axis=1)), file_rate, sample_rate)
+    return torch.from_numpy(samples.T), file_rate
 
 
 def _decode(path: Path, max_seconds: float) -> tuple[np.ndarray, int]:
