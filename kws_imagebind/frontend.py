@@ -1,6 +1,6 @@
 """ImageBind's front end: recordings to normalised log-mels, images to normalised pixels.
 
-The reference cuts a recording into three windows of two seconds, spread evenly; takes the mean off each; turns it
+The reference takes three windows of two seconds from a recording; takes the mean off each; turns it
 into 128 log-mel bands of at most 204 frames; and fills a shorter one up with zeros *in the log-mel*, which is the
 level of a fairly loud sound, not of silence (`PADDINGS` has the alternatives).
 """
@@ -35,16 +35,19 @@ IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
 def window_times(
     seconds: float, window: float = WINDOW_SECONDS, count: int = WINDOWS
 ) -> list[tuple[Fraction, Fraction]]:
-    """Start and end in seconds of `count` windows spread evenly over a recording.
+    """Start and end in seconds of the `count` windows the reference takes from a recording.
 
-    >>> [float(start) for start, _ in window_times(4.0)]
+    They start at equal steps, but the last one stops short of the end: a recording's final third of what exceeds one
+    window is never heard.
+
+    >>> [float(start) for start, _ in window_times(5.0)]
     [0.0, 1.0, 2.0]
     >>> window_times(1.0)[0] == window_times(1.0)[2] == (0, 2)
     True
     """
     # The last start is a float in the reference, and its rounding decides which sample a window begins with.
     last_start = Fraction(max(seconds - Fraction(window), 0))
-    step = last_start / max(count - 1, 1)
+    step = last_start / count
     return [(step * i, step * i + Fraction(window)) for i in range(count)]
 
 
