@@ -60,29 +60,34 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, only: Tensor | None = None) -> Tensor:
         """(B, L, D) -> (B, L, D), or (B, 1, D) for the one token of each row whose position `only` (B,) holds."""
         if only is None:
-            query, key, value = self.project(x).chunk(3, -1)
+            query, key, value = self.project(x, "all").chunk(3, -1)
         else:
-            dim = x.shape[-1]
-            query = self.project(pick(x, only), slice(0, dim))
-            key, value = self.project(x, slice(dim, 3 * dim)).chunk(2, -1)
+            query = self.project(pick(x, only), "query")
+            key, value = self.project(x, "key_value").chunk(2, -1)
         if self.bias_k is not None:
             key = torch.cat([key, self.bias_k.expand(len(key), -1, -1)], 1)  # (B, L + 1, D)
             value = torch.cat([value, self.bias_v.expand(len(value), -1, -1)], 1)
         mask = None
         if self.causal and only is not None:
             mask = (torch.arange(key.shape[1], device=x.device) <= only[:, None])[:, None, None]  # (B, 1, 1, L)
-        mixed = F.scaled_dot_product_attention(
-            self._split(query),
-            self._split(key),
-            self._split(value),
-            attn_mask=mask,
-            is_causal=self.causal and only is None,
-        )
+        mixed = self.attend(self._split(query), self._split(key), self._split(value), mask, only is None)
         return self.out_proj(mixed.transpose(1, 2).flatten(2))
 
-    def project(self, x: Tensor, rows: slice = slice(None)) -> Tensor:
-        """The rows of (query, key, value) asked for: (B, L, D) -> (B, L, rows)."""
+    def project(self, x: Tensor, part: str) -> Tensor:
+        """(B, L, D) -> (B, L, rows of the part)."""
+        rows = self.rows(part)
         return F.linear(x, self.in_proj_weight[rows], self.in_proj_bias[rows])
+
+    def rows(self, part: str) -> slice:
+        """Where "query", "key_value" or "all" stand in the projection's weight."""
+        dim = self.out_proj.in_features
+        return {"query": slice(0, dim), "key_value": slice(dim, None), "all": slice(None)}[part]
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, all_tokens: bool) -> Tensor:
+        """Softmax attention of (B, H, L, D / H)."""
+        return F.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, is_causal=self.causal and all_tokens
+        )
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, H, L, D / H)
