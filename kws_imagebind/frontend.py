@@ -155,6 +155,7 @@ def load_image(path: str | os.PathLike[str]) -> Tensor:
     size = (IMAGE_SIZE * width // short, IMAGE_SIZE * height // short)
     image = image.resize(size, Image.Resampling.BICUBIC)
     left, top = (round((side - IMAGE_SIZE) / 2) for side in size)
-    pixels = np.asarray(image.crop((left, top, left + IMAGE_SIZE, top + IMAGE_SIZE)), dtype=np.float32) / 255
-    normalised = (pixels - np.float32(IMAGE_MEAN)) / np.float32(IMAGE_STD)
-    return torch.from_numpy(normalised).permute(2, 0, 1).contiguous()
+    pixels = np.asarray(image.crop((left, top, left + IMAGE_SIZE, top + IMAGE_SIZE)), dtype=np.float32)
+    channels = torch.from_numpy(pixels / 255).permute(2, 0, 1)  # (3, 224, 224)
+    mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGE_MEAN, IMAGE_STD))
+    return ((channels - mean) / std).contiguous()

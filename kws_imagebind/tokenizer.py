@@ -121,9 +121,7 @@ def clean(text: str) -> str:
 
 
 def _with_newlines(text: str) -> str:
-    text = text.encode("utf-16", "surrogatepass").decode(
-        "utf-16", "replace"
-    )  # half a surrogate pair is no text
+    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # half a surrogate pair is no text
     for end, newline in _LINE_ENDS.items():
         text = text.replace(end, newline)
     return text

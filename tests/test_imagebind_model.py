@@ -110,7 +110,7 @@ def test_wrong_tensors_are_named() -> None:
 
 def test_a_tensor_of_an_unheard_of_modality_is_named() -> None:
     weights = small_weights("text") | {"modality_heads.smell.0.weight": torch.zeros(3)}
-    with pytest.raises(StateDictError, match="unexpected .modality_heads.smell.0.weight"):
+    with pytest.raises(StateDictError, match=r"unexpected .modality_heads\.smell\.0\.weight"):
         ImageBind(SMALL, ("text",)).load_state_dict(weights)
 
 

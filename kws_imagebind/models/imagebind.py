@@ -73,7 +73,7 @@ class AudioStem(nn.Module):
 
     def forward(self, mel: Tensor) -> Tensor:
         """(B, 1, 128, 204) -> (B, 228, D)."""
-        return self.norm_layer(self.proj(mel).flatten(2).transpose(1, 2))
+        return self.norm_layer(_tokens(self.proj(mel)))
 
 
 class ImageStem(nn.Module):
@@ -85,14 +85,22 @@ class ImageStem(nn.Module):
         # The checkpoint counts the repetition of an image as layer 0 of this list.
         self.proj = nn.ModuleDict({"1": nn.Conv3d(3, dim, patch, patch, bias=False)})
 
+    @property
+    def convolution(self) -> nn.Conv3d:
+        convolution = self.proj["1"]
+        assert isinstance(convolution, nn.Conv3d)
+        return convolution
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, 224, 224) or (B, 3, 2, 224, 224) -> (B, 256, D)."""
-        convolution = self.proj["1"]
-        if x.ndim == 4:  # both frames are the same image, so one convolution with the summed filter will do
-            patches = F.conv2d(x, convolution.weight.sum(2), stride=IMAGE_PATCH)
-        else:
-            patches = convolution(x)
-        return patches.flatten(2).transpose(1, 2)
+        # Both frames of a still image are the same, so one convolution with the summed filter will do.
+        if x.ndim == 4:
+            return _tokens(F.conv2d(x, self.convolution.weight.sum(2), stride=IMAGE_PATCH))
+        return _tokens(self.convolution(x))
+
+
+def _tokens(patches: Tensor) -> Tensor:
+    return patches.flatten(2).transpose(1, 2)  # (B, D, ...) -> (B, L, D)
 
 
 class Positions(nn.Module):
@@ -200,7 +208,7 @@ class ImageBind(nn.Module):
         )
         # Layer 0 of the checkpoint's postprocessors normalises; images have no scale.
         self.modality_postprocessors = nn.ModuleDict(
-            {m: nn.ModuleDict({"1": LogitScale()}) for m in sizes if m != "vision"}
+            {m: nn.Sequential(nn.Identity(), LogitScale()) for m in sizes if m != "vision"}
         )
 
     def embed(self, modality: str, inputs: Tensor) -> Tensor:
@@ -234,7 +242,7 @@ class ImageBind(nn.Module):
     def _scaled(self, modality: str, rows: Tensor) -> Tensor:
         clips = rows.shape[1] if rows.ndim >= 5 else None
         unit = self.embed(modality, rows if clips is None else rows.flatten(0, 1))
-        scaled = unit if modality == "vision" else self.modality_postprocessors[modality]["1"](unit)
+        scaled = unit if modality == "vision" else self.modality_postprocessors[modality](unit)
         return scaled if clips is None else scaled.unflatten(0, (-1, clips)).mean(1)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
@@ -256,14 +264,14 @@ def modality_of(name: str) -> str:
     return rest.split(".")[0] if kind.startswith("modality_") else ""
 
 
-def check_shapes(found: Mapping[str, Tensor], expected: Mapping[str, torch.Size]) -> None:
-    """Raise a StateDictError that names what differs, or return."""
+def check_shapes(found: Mapping[str, Any], expected: Mapping[str, torch.Size]) -> None:
+    """Raise a StateDictError that names what differs, or return. What is found needs a `shape` each."""
     missing = [name for name in expected if name not in found]
     unexpected = [name for name in found if name not in expected]
     misshapen = [
         f"{name} is {tuple(found[name].shape)}, not {tuple(shape)}"
         for name, shape in expected.items()
-        if name in found and found[name].shape != shape
+        if name in found and tuple(found[name].shape) != tuple(shape)
     ]
     problems = [
         f"{len(names)} {kind} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"

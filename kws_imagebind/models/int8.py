@@ -10,9 +10,8 @@ import warnings
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from kws_imagebind.models.transformer import Attention, Transformer
+from kws_imagebind.models.transformer import Attention, Block
 
 
 def is_supported() -> bool:
@@ -35,7 +34,6 @@ class Int8Linear(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor):
         super().__init__()
-        self.in_features = weight.shape[1]
         scale = weight.abs().amax(1).clamp_min(torch.finfo(torch.float32).tiny) / 127
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch means to move its quantised tensors elsewhere
@@ -44,6 +42,12 @@ class Int8Linear(nn.Module):
             )
             self.packed = torch.ops.quantized.linear_prepack(quantised, bias)
         self.reduce_range = not is_fast()  # without VNNI a sum of two products can exceed 16 bits
+
+    @classmethod
+    def of(cls, linear: nn.Module) -> Int8Linear:
+        """The 8-bit version of an `nn.Linear`."""
+        assert isinstance(linear, nn.Linear)
+        return cls(linear.weight, linear.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.ops.quantized.linear_dynamic(x, self.packed, self.reduce_range)
@@ -59,9 +63,9 @@ class Int8Attention(Attention):
 
     def __init__(self, attention: Attention, parts: tuple[str, ...]):
         nn.Module.__init__(self)
-        self.heads, self.causal = attention.heads, attention.causal
+        self.dim, self.heads, self.causal = attention.dim, attention.heads, attention.causal
         self.bias_k, self.bias_v = attention.bias_k, attention.bias_v
-        self.out_proj = Int8Linear(attention.out_proj.weight, attention.out_proj.bias)
+        self.out_proj = Int8Linear.of(attention.out_proj)
         self.projections = nn.ModuleDict()
         for part in parts:
             rows = attention.rows(part)
@@ -71,10 +75,13 @@ class Int8Attention(Attention):
         return self.projections[part](x)
 
 
-def quantise(transformer: Transformer) -> None:
-    """Replace the linear layers of every block, in place. The float weights are dropped."""
-    last = len(transformer.blocks) - 1
-    for i, block in enumerate(transformer.blocks):
-        block.attn = Int8Attention(block.attn, ("query", "key_value") if i == last else ("all",))
-        block.mlp.fc1 = Int8Linear(block.mlp.fc1.weight, block.mlp.fc1.bias)
-        block.mlp.fc2 = Int8Linear(block.mlp.fc2.weight, block.mlp.fc2.bias)
+def quantise(block: Block, is_last: bool) -> None:
+    """Replace the linear layers of a block, in place. The float weights are dropped.
+
+    Args:
+        block: of a transformer.
+        is_last: whether it is the last one, which is asked for one token only.
+    """
+    block.attn = Int8Attention(block.attn, ("query", "key_value") if is_last else ("all",))
+    block.mlp.fc1 = Int8Linear.of(block.mlp.fc1)
+    block.mlp.fc2 = Int8Linear.of(block.mlp.fc2)

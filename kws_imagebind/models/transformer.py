@@ -47,15 +47,12 @@ class Attention(nn.Module):
     def __init__(self, config: TransformerConfig):
         super().__init__()
         dim = config.dim
-        self.heads, self.causal = config.heads, config.causal
+        self.dim, self.heads, self.causal = dim, config.heads, config.causal
         self.in_proj_weight = nn.Parameter(torch.empty(3 * dim, dim))  # query, key, value
         self.in_proj_bias = nn.Parameter(torch.empty(3 * dim))
-        self.out_proj = nn.Linear(dim, dim)
-        if config.extra_key:
-            self.bias_k = nn.Parameter(torch.empty(1, 1, dim))
-            self.bias_v = nn.Parameter(torch.empty(1, 1, dim))
-        else:
-            self.bias_k = self.bias_v = None
+        self.out_proj: nn.Module = nn.Linear(dim, dim)
+        self.bias_k = nn.Parameter(torch.empty(1, 1, dim)) if config.extra_key else None
+        self.bias_v = nn.Parameter(torch.empty(1, 1, dim)) if config.extra_key else None
 
     def forward(self, x: Tensor, only: Tensor | None = None) -> Tensor:
         """(B, L, D) -> (B, L, D), or (B, 1, D) for the one token of each row whose position `only` (B,) holds."""
@@ -64,7 +61,7 @@ class Attention(nn.Module):
         else:
             query = self.project(pick(x, only), "query")
             key, value = self.project(x, "key_value").chunk(2, -1)
-        if self.bias_k is not None:
+        if self.bias_k is not None and self.bias_v is not None:
             key = torch.cat([key, self.bias_k.expand(len(key), -1, -1)], 1)  # (B, L + 1, D)
             value = torch.cat([value, self.bias_v.expand(len(value), -1, -1)], 1)
         mask = None
@@ -80,14 +77,11 @@ class Attention(nn.Module):
 
     def rows(self, part: str) -> slice:
         """Where "query", "key_value" or "all" stand in the projection's weight."""
-        dim = self.out_proj.in_features
-        return {"query": slice(0, dim), "key_value": slice(dim, None), "all": slice(None)}[part]
+        return {"query": slice(0, self.dim), "key_value": slice(self.dim, None), "all": slice(None)}[part]
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, all_tokens: bool) -> Tensor:
         """Softmax attention of (B, H, L, D / H)."""
-        return F.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, is_causal=self.causal and all_tokens
-        )
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=self.causal and all_tokens)
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, H, L, D / H)
@@ -98,8 +92,8 @@ class MLP(nn.Module):
 
     def __init__(self, dim: int):
         super().__init__()
-        self.fc1 = nn.Linear(dim, MLP_RATIO * dim)
-        self.fc2 = nn.Linear(MLP_RATIO * dim, dim)
+        self.fc1: nn.Module = nn.Linear(dim, MLP_RATIO * dim)
+        self.fc2: nn.Module = nn.Linear(MLP_RATIO * dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc2(F.gelu(self.fc1(x)))

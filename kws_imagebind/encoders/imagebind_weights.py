@@ -1,0 +1,473 @@
+"""ImageBind's weights: where they come from, where they lie, and how they get into the towers.
+
+The weights are Meta's and are never part of this project. They lie in `.checkpoints/`, either as the published file
+or as a subset of it that this module wrote: the tensors of some modalities, as safetensors.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import struct
+import sys
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from kws_imagebind.download import (
+    CHUNK,
+    PAUSE_SECONDS,
+    DownloadError,
+    NoRangesError,
+    RemoteFile,
+    Server,
+    check_space,
+    fetch,
+    lock,
+    progress,
+)
+from kws_imagebind.encoders.base import PRECISIONS, EncoderError
+from kws_imagebind.models import int8
+from kws_imagebind.models.checkpoint import (
+    LOCAL_HEADER,
+    CheckpointError,
+    TensorRecord,
+    fingerprint,
+    read_index,
+)
+from kws_imagebind.models.imagebind import (
+    MODALITIES,
+    OTHER_MODALITIES,
+    ImageBind,
+    ImageBindConfig,
+    StateDictError,
+    check_shapes,
+    modality_of,
+)
+from kws_imagebind.models.transformer import Block
+
+log = logging.getLogger(__name__)
+
+FOLDER = ".checkpoints"
+FOLDER_VARIABLE = "KWS_IMAGEBIND_CHECKPOINTS"
+STEM = "imagebind_huge"
+LICENCE = "CC BY-NC-SA 4.0"
+NOTICE = (
+    f"ImageBind's weights are Meta's, under the licence {LICENCE}: for non-commercial use, with attribution, and what "
+    "you derive from them under the same terms (https://github.com/facebookresearch/ImageBind). By downloading you "
+    "accept that. They are not part of this project."
+)
+NEARBY = 1 << 20  # bytes between two tensors that are cheaper read over than asked for again
+ALIGNMENT = 64  # bytes, of a tensor in the subset
+UNITS_AT_ONCE = 8  # blocks whose float32 weights are in memory while they are made smaller
+
+
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint on a server.
+
+    Attributes:
+        url: its address.
+        size: bytes of the whole file.
+        sha256: of the whole file; None to take what comes.
+        subset_size: bytes of the audio and text tensors, for messages.
+    """
+
+    url: str
+    size: int | None = None
+    sha256: str | None = None
+    subset_size: int | None = None
+
+
+PUBLISHED = Source(
+    url=f"https://dl.fbaipublicfiles.com/imagebind/{STEM}.pth",
+    size=4_803_584_173,
+    sha256="d6f6c22bedcc90708448d5d2fbb7b2db9c73f505dc89bd0b2e09b23af1b62157",
+    subset_size=1_761_096_876,
+)
+
+
+def default_folder() -> Path:
+    """`.checkpoints` in the working directory, or what the variable KWS_IMAGEBIND_CHECKPOINTS says."""
+    return Path(os.environ.get(FOLDER_VARIABLE, FOLDER))
+
+
+def download(
+    folder: Path | None = None,
+    modalities: Iterable[str] | None = None,
+    source: Source = PUBLISHED,
+    pause: float = PAUSE_SECONDS,
+    quiet: bool = False,
+) -> Path:
+    """Bring ImageBind's weights, after showing their licence the first time.
+
+    Args:
+        folder: where to put them; by default `default_folder()`.
+        modalities: bring the tensors of these alone; by default the whole file.
+        source: where to get them.
+        pause: seconds before the second fruitless attempt.
+        quiet: show no progress.
+
+    Returns:
+        The file: a subset where modalities are given and the server has ranges, else the whole checkpoint.
+
+    Raises:
+        DownloadError: it did not come right; no bad file lies under the final name.
+        EncoderError: an unknown modality.
+    """
+    folder = folder or default_folder()
+    wanted = check_modalities(modalities) if modalities is not None else None
+    _show_notice(folder)
+    whole = folder / f"{STEM}.pth"
+    if wanted and not whole.exists():
+        try:
+            return _download_subset(folder / subset_name(wanted), wanted, source, pause, quiet)
+        except (NoRangesError, CheckpointError) as error:
+            log.warning("%s; the whole file is fetched instead", error)
+    return fetch(source.url, whole, source.size, source.sha256, pause, quiet)
+
+
+def check_modalities(modalities: Iterable[str]) -> tuple[str, ...]:
+    """Modalities in alphabetical order.
+
+    Raises:
+        EncoderError: there is none, or one is unknown.
+    """
+    wanted = tuple(sorted(set(modalities)))
+    if not wanted or not set(wanted) <= set(MODALITIES):
+        raise EncoderError(f"modalities are some of {', '.join(MODALITIES)}; got '{','.join(wanted)}'")
+    return wanted
+
+
+def subset_name(modalities: Iterable[str]) -> str:
+    """
+    >>> subset_name(["text", "audio"])
+    'imagebind_huge.audio-text.safetensors'
+    """
+    return f"{STEM}.{'-'.join(sorted(modalities))}.safetensors"
+
+
+def _show_notice(folder: Path) -> None:
+    shown = folder / ".licence-shown"
+    if not shown.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        print(NOTICE, file=sys.stderr)
+        shown.touch()
+
+
+def _download_subset(target: Path, modalities: tuple[str, ...], source: Source, pause: float, quiet: bool) -> Path:
+    with lock(target):
+        if target.exists():
+            return target
+        server = Server.ask(source.url, pause)
+        if not server.has_ranges:
+            raise NoRangesError(f"{source.url}: the server does not serve parts of a file")
+        if source.size not in (None, server.size):
+            raise DownloadError(
+                f"{source.url}: the server has a file of {server.size:,} bytes; {source.size:,} were expected"
+            )
+        remote = Remote(server)
+        records = [record for record in remote.index().values() if modality_of(record.name) in modalities]
+        if not records or not all(record.whole for record in records):
+            raise CheckpointError(f"{source.url} does not keep each tensor of {', '.join(modalities)} by itself")
+        # Odd sizes come last, so that every other tensor begins at a multiple of 64 bytes.
+        records.sort(key=lambda record: (record.size % ALIGNMENT != 0, record.header))
+        part = Path(f"{target}.part")
+        header = _subset_header(records, server)
+        _write_subset(part, header, records, remote, quiet)
+        part.replace(target)
+        return target
+
+
+def _subset_header(records: list[TensorRecord], server: Server) -> bytes:
+    """The beginning of a safetensors file. It names the version of the source, so a part can tell whose it is."""
+    crc32 = {record.name: record.crc32 for record in records}
+    metadata = {"source": server.url, "source_size": str(server.size), "source_version": str(server.validator)}
+    content: dict[str, Any] = {"__metadata__": {**metadata, "licence": LICENCE, "crc32": json.dumps(crc32)}}
+    position = 0
+    for record in records:
+        offsets = [position, position := position + record.size]
+        content[record.name] = {"dtype": record.dtype, "shape": record.shape, "data_offsets": offsets}
+    text = json.dumps(content, separators=(",", ":")).encode()
+    text += b" " * (-(8 + len(text)) % ALIGNMENT)
+    return struct.pack("<Q", len(text)) + text
+
+
+def _write_subset(part: Path, header: bytes, records: list[TensorRecord], remote: Remote, quiet: bool) -> None:
+    total = len(header) + sum(record.size for record in records)
+    part.touch()
+    with part.open("r+b") as file:
+        if file.read(len(header)) != header:  # new, or of another version of the checkpoint
+            file.seek(0)
+            file.truncate()
+            file.write(header)
+        done = file.seek(0, os.SEEK_END)
+        check_space(part.parent, total - done)
+        with progress(part.stem, total, done, quiet) as bar:
+            start = len(header)
+            waiting = []
+            for record in records:
+                if start + record.size > done:
+                    waiting.append((record, start))
+                start += record.size
+            for run in _runs(waiting):
+                _fetch_run(run, file, remote, bar)
+
+
+Placed = tuple[TensorRecord, int]  # a tensor, and where its bytes begin in the subset
+
+
+def _runs(placed: list[Placed]) -> Iterator[list[Placed]]:
+    """Tensors that lie so close together in the checkpoint that one request will do."""
+    run: list[Placed] = []
+    for record, start in placed:
+        if run and not 0 <= record.header - (run[-1][0].header + run[-1][0].size) < NEARBY:
+            yield run
+            run = []
+        run.append((record, start))
+    if run:
+        yield run
+
+
+def _fetch_run(run: list[Placed], file: IO[bytes], remote: Remote, bar: Any) -> None:
+    """Write the tensors of a run behind what the file has. One that arrives damaged is asked for once more."""
+    retried: set[str] = set()
+    while run:
+        damaged = _fetch_until_damaged(run, file, remote, bar)
+        if damaged is None:
+            return
+        record, start = run[damaged]
+        bar.update(start - file.tell())
+        file.seek(start)
+        file.truncate()
+        if record.name in retried:
+            raise DownloadError(
+                f"{remote.server.url}: the tensor {record.name} arrived damaged twice (its CRC-32 is not "
+                f"{record.crc32:08x}); the server's file may be damaged. What came before it is kept"
+            )
+        retried.add(record.name)
+        run = run[damaged:]
+
+
+def _fetch_until_damaged(run: list[Placed], file: IO[bytes], remote: Remote, bar: Any) -> int | None:
+    """The position in the run of the first tensor whose bytes do not fit their CRC, or None."""
+    (first, start), (last, _) = run[0], run[-1]
+    have = file.seek(0, os.SEEK_END) - start  # of the first tensor, from an earlier attempt
+    file.seek(start)
+    crc = zlib.crc32(file.read(have))
+    source = _Bytes(remote.server, remote.data_start(first) + have, remote.data_start(last) + last.size)
+    for i, (record, _) in enumerate(run):
+        if i:  # the header of this record and the padding before it lie between
+            source.read(record.header - source.position)
+            source.read(header_rest(source.read(LOCAL_HEADER)))
+            have = crc = 0
+        while have < record.size:
+            chunk = source.read(min(record.size - have, CHUNK))
+            file.write(chunk)
+            bar.update(len(chunk))
+            crc, have = zlib.crc32(chunk, crc), have + len(chunk)
+        if crc != record.crc32:
+            return i
+    return None
+
+
+class _Bytes:
+    """A part of a file on a server, read in sizes of one's own."""
+
+    def __init__(self, server: Server, start: int, end: int):
+        self._chunks, self._rest = server.stream(start, end), b""
+        self.position = start
+
+    def read(self, size: int) -> bytes:
+        while len(self._rest) < size:
+            self._rest += next(self._chunks)
+        taken, self._rest = self._rest[:size], self._rest[size:]
+        self.position += size
+        return taken
+
+
+class Remote:
+    """A checkpoint on a server, of which single tensors are wanted."""
+
+    def __init__(self, server: Server):
+        self.server = server
+        self._stream = io.BufferedReader(RemoteFile(server))
+
+    def index(self) -> dict[str, TensorRecord]:
+        return read_index(self._stream)
+
+    def data_start(self, record: TensorRecord) -> int:
+        """Where the bytes of a tensor begin: behind its record's header, whose length the header tells."""
+        self._stream.seek(record.header)
+        return record.header + LOCAL_HEADER + header_rest(self._stream.read(LOCAL_HEADER))
+
+
+def header_rest(header: bytes) -> int:
+    """Bytes of the name and extra field that follow a record's header (PKWARE's APPNOTE, 4.3.7)."""
+    if len(header) != LOCAL_HEADER or not header.startswith(b"PK\x03\x04"):
+        raise NoRangesError("the server sent other bytes than those asked for: no tensor begins where one must")
+    name, extra = struct.unpack("<HH", header[-4:])
+    return name + extra
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A checkpoint on this disk.
+
+    Attributes:
+        path: of the published file, or of a subset.
+        records: the tensors in it, by name.
+        is_published: whether it is Meta's file or a part of it, by its size and origin.
+    """
+
+    path: Path
+    records: dict[str, TensorRecord]
+    is_published: bool
+
+    @classmethod
+    def find(cls, modalities: Iterable[str], folder: Path | None = None) -> Weights:
+        """The smallest file that has the tensors of these modalities.
+
+        Args:
+            modalities: what is wanted.
+            folder: where to look, or the file itself; by default `default_folder()`.
+
+        Raises:
+            EncoderError: there is none; says what to download, how large it is and under which licence.
+        """
+        folder, wanted = folder or default_folder(), set(modalities)
+        if folder.is_file():
+            return cls.open(folder)
+        subsets = [
+            path for path in folder.glob(f"{STEM}.*.safetensors") if wanted <= set(path.name.split(".")[1].split("-"))
+        ]
+        whole = [path for path in [folder / f"{STEM}.pth"] if path.is_file()]
+        found = sorted(subsets + whole, key=lambda path: path.stat().st_size)
+        if not found:
+            raise EncoderError(missing_message(folder, sorted(wanted)))
+        return cls.open(found[0])
+
+    @classmethod
+    def open(cls, path: Path) -> Weights:
+        """Read what is in a file; no tensor yet.
+
+        Raises:
+            EncoderError: it is no checkpoint.
+        """
+        try:
+            if path.suffix == ".safetensors":
+                return cls._open_subset(path)
+            with path.open("rb") as file:
+                records = read_index(file)
+            if not all(record.whole for record in records.values()):
+                raise CheckpointError("it does not keep each tensor by itself")
+            return cls(path, records, path.stat().st_size == PUBLISHED.size)
+        except (CheckpointError, SafetensorError, OSError, KeyError) as error:
+            raise EncoderError(f"{path} holds no ImageBind weights ({error}); remove it and download again") from error
+
+    @classmethod
+    def _open_subset(cls, path: Path) -> Weights:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > path.stat().st_size:
+                raise CheckpointError("it is no whole safetensors file")
+            header = json.loads(file.read(length))
+        metadata = header.pop("__metadata__")
+        crc32 = json.loads(metadata["crc32"])
+        records = {}
+        for name, entry in header.items():
+            start, end = entry["data_offsets"]
+            records[name] = TensorRecord(
+                name, entry["dtype"], tuple(entry["shape"]), 8 + length + start, end - start, crc32[name], True
+            )
+        origin = (metadata["source"], metadata["source_size"])
+        return cls(path, records, origin == (PUBLISHED.url, str(PUBLISHED.size)))
+
+    def fingerprint(self, modalities: Iterable[str]) -> str:
+        """The same for the same tensors, whichever file they are in."""
+        wanted = set(modalities)
+        return fingerprint(record for record in self.records.values() if modality_of(record.name) in wanted)
+
+    def read(self, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
+        """The tensors whose names begin so, mapped from the file into memory: none is read before it is used."""
+        if self.path.suffix == ".safetensors":
+            with safe_open(self.path, "pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys() if name.startswith(prefixes)}  # noqa: SIM118
+        state = torch.load(self.path, map_location="cpu", mmap=True, weights_only=True)
+        return {name: value for name, value in state.items() if name.startswith(prefixes)}
+
+
+def missing_message(folder: Path, modalities: list[str]) -> str:
+    """What to do without weights, in one line."""
+    names = ",".join(modalities)
+    subset = f"{(PUBLISHED.subset_size or 0) / 1e9:.2f} GB" if names == "audio,text" else "only what they need"
+    return (
+        f"no ImageBind weights for {names} in '{folder}': fetch them with 'kws-imagebind download imagebind "
+        f"--modalities {names}' ({subset}; the whole file is {(PUBLISHED.size or 0) / 1e9:.2f} GB). They are Meta's, "
+        f"under the licence {LICENCE}: non-commercial use only"
+    )
+
+
+def load_model(weights: Weights, config: ImageBindConfig, modalities: tuple[str, ...], precision: str) -> ImageBind:
+    """The towers of some modalities on the CPU, in a precision.
+
+    In float32 the tensors stay in the file until they are used. For the others a few blocks at a time are read and
+    made smaller, so the float32 model is never in memory as a whole.
+
+    Raises:
+        EncoderError: names the tensors that are missing, unexpected or misshapen.
+    """
+    with torch.device("meta"):
+        model = ImageBind(config, modalities).eval().requires_grad_(False)
+    passed_over = {*MODALITIES, *OTHER_MODALITIES} - set(modalities)
+    found = {name: record for name, record in weights.records.items() if modality_of(name) not in passed_over}
+    try:
+        check_shapes(found, {name: value.shape for name, value in model.state_dict().items()})
+    except StateDictError as error:
+        raise EncoderError(f"{weights.path}: {error}") from error
+    units = _units(model)
+    step = len(units) if precision == "fp32" else UNITS_AT_ONCE
+    for start in range(0, len(units), step):
+        some = units[start : start + step]
+        state = weights.read(tuple(f"{name}." for name, _ in some))
+        for name, unit in some:
+            prefix = f"{name}."
+            own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+            unit.load_state_dict(own, assign=True)
+            _shrink(unit.requires_grad_(False), precision, is_last=name in _last_blocks(model))
+        del state, own
+    return model
+
+
+def _units(model: ImageBind) -> list[tuple[str, nn.Module]]:
+    """The parts that are loaded one by one, with their names: each block, and what is around the blocks."""
+    units: list[tuple[str, nn.Module]] = []
+    for kind, towers in model.named_children():
+        for modality, tower in towers.named_children():
+            if kind != "modality_trunks":
+                units.append((f"{kind}.{modality}", tower))
+                continue
+            for name, child in tower.named_children():
+                parts = child.named_children() if name == "blocks" else [("", child)]
+                units.extend((f"{kind}.{modality}.{name}.{i}".rstrip("."), part) for i, part in parts)
+    return units
+
+
+def _last_blocks(model: ImageBind) -> set[str]:
+    return {f"modality_trunks.{m}.blocks.{getattr(model.config, m).depth - 1}" for m in model.modalities}
+
+
+def _shrink(unit: nn.Module, precision: str, is_last: bool) -> None:
+    if precision == "int8":
+        if isinstance(unit, Block):
+            int8.quantise(unit, is_last)
+    elif precision != "fp32":
+        unit.to(PRECISIONS[precision])
