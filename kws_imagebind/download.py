@@ -26,8 +26,10 @@ from tqdm import tqdm
 
 CHUNK = 1 << 18  # bytes of one read
 BLOCK = 1 << 18  # bytes of one small range
-ATTEMPTS = 6  # connections in a row that bring nothing new
-PAUSE_SECONDS = 1.0  # after the first of them; it doubles each time
+ATTEMPTS = 4  # to reach a server
+CONTINUED_ATTEMPTS = 24  # connections in a row that bring nothing new, once it has been reached
+PAUSE_SECONDS = 0.5  # after the first of them; it doubles each time
+MAX_PAUSE_SECONDS = 10.0
 TIMEOUT_SECONDS = 30.0
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
@@ -72,7 +74,7 @@ class Server:
                 with _open(url, {"Range": "bytes=0-0"}) as answer:
                     return cls._from_answer(url, answer, pause)
             except _NETWORK_ERRORS as error:
-                _give_up_or_wait(url, error, attempt, pause)
+                _give_up_or_wait(url, error, attempt, ATTEMPTS, pause)
         raise AssertionError("unreachable")
 
     @classmethod
@@ -96,7 +98,7 @@ class Server:
 
         Raises:
             NoRangesError: the server answered with other bytes than those asked for.
-            DownloadError: `ATTEMPTS` connections in a row brought nothing.
+            DownloadError: `CONTINUED_ATTEMPTS` connections in a row brought nothing.
         """
         fruitless = 0
         while start < end:
@@ -112,7 +114,7 @@ class Server:
             if start == end:
                 return
             fruitless = 0 if start > before else fruitless + 1
-            _give_up_or_wait(self.url, error, fruitless - 1, self.pause)
+            _give_up_or_wait(self.url, error, fruitless - 1, CONTINUED_ATTEMPTS, self.pause)
 
     def _part(self, start: int, end: int) -> Any:
         if not self.has_ranges:
@@ -268,11 +270,9 @@ def _open(url: str, headers: dict[str, str]) -> Any:
         DownloadError: the server refuses, for good.
         OSError: it may do better next time.
     """
-    request = urllib.request.Request(
-        url, headers={"User-Agent": "kws-imagebind", "Accept-Encoding": "identity", **headers}
-    )
+    headers = {"User-Agent": "kws-imagebind", "Accept-Encoding": "identity", **headers}
     try:
-        return urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
+        return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code in (408, 425, 429) or error.code >= 500:
@@ -283,15 +283,15 @@ def _open(url: str, headers: dict[str, str]) -> Any:
         raise DownloadError(f"'{url}' is no address of a file ({error})") from error
 
 
-def _give_up_or_wait(url: str, error: Exception | None, fruitless: int, pause: float) -> None:
-    if fruitless >= ATTEMPTS - 1:
+def _give_up_or_wait(url: str, error: Exception | None, fruitless: int, attempts: int, pause: float) -> None:
+    if fruitless >= attempts - 1:
         reason = getattr(error, "reason", None) or error or "the connection ends early every time"
         raise DownloadError(
-            f"{url}: {ATTEMPTS} attempts brought nothing ({reason}); what has arrived is kept, run the command again "
+            f"{url}: {attempts} attempts brought nothing ({reason}); what has arrived is kept, run the command again "
             "to go on"
         ) from error
     if fruitless >= 0:
-        time.sleep(pause * 2**fruitless)
+        time.sleep(min(pause * 2**fruitless, MAX_PAUSE_SECONDS))
 
 
 def _note_of(part: Path) -> Path:
@@ -348,7 +348,7 @@ def _fill_at_once(part: Path, server: Server, bar: Any) -> None:
             return
         fruitless = 0 if position > most else fruitless + 1
         most = max(most, position)
-        _give_up_or_wait(server.url, error, fruitless - 1, server.pause)
+        _give_up_or_wait(server.url, error, fruitless - 1, CONTINUED_ATTEMPTS, server.pause)
 
 
 def _verify(part: Path, sha256: str | None, url: str) -> None:
