@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from kws_imagebind.download import (
@@ -370,14 +370,14 @@ class Weights:
             if not all(record.whole for record in records.values()):
                 raise CheckpointError("it does not keep each tensor by itself")
             return cls(path, records, path.stat().st_size == PUBLISHED.size)
-        except (CheckpointError, SafetensorError, OSError, KeyError) as error:
+        except (CheckpointError, OSError, KeyError, json.JSONDecodeError) as error:
             raise EncoderError(f"{path} holds no ImageBind weights ({error}); remove it and download again") from error
 
     @classmethod
     def _open_subset(cls, path: Path) -> Weights:
         with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > path.stat().st_size:
+            length = int.from_bytes(file.read(8), "little")
+            if not 0 < length < path.stat().st_size:
                 raise CheckpointError("it is no whole safetensors file")
             header = json.loads(file.read(length))
         metadata = header.pop("__metadata__")
@@ -388,6 +388,9 @@ class Weights:
             records[name] = TensorRecord(
                 name, entry["dtype"], tuple(entry["shape"]), 8 + length + start, end - start, crc32[name], True
             )
+        end = max((record.header + record.size for record in records.values()), default=0)
+        if end != path.stat().st_size:
+            raise CheckpointError(f"it is cut short: it has {path.stat().st_size:,} bytes and promises {end:,}")
         origin = (metadata["source"], metadata["source_size"])
         return cls(path, records, origin == (PUBLISHED.url, str(PUBLISHED.size)))
 
