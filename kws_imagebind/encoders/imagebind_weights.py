@@ -436,23 +436,33 @@ def load_model(weights: Weights, config: ImageBindConfig, modalities: tuple[str,
         check_shapes(found, {name: value.shape for name, value in model.state_dict().items()})
     except StateDictError as error:
         raise EncoderError(f"{weights.path}: {error}") from error
-    units = _units(model)
-    step = len(units) if precision == "fp32" else UNITS_AT_ONCE
-    for start in range(0, len(units), step):
-        some = units[start : start + step]
-        state = weights.read(tuple(f"{name}." for name, _ in some))
-        for name, unit in some:
+    for units in _groups(model, precision):
+        state = weights.read(tuple(f"{name}." for name, _ in units))
+        for name, unit in units:
             prefix = f"{name}."
             own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
             unit.load_state_dict(own, assign=True)
             _shrink(unit.requires_grad_(False), precision, is_last=name in _last_blocks(model))
-        del state, own
+        del state, own  # and with them the mapping of the file, unless something above still lies in it
     return model
 
 
-def _units(model: ImageBind) -> list[tuple[str, nn.Module]]:
-    """The parts that are loaded one by one, with their names: each block, and what is around the blocks."""
-    units: list[tuple[str, nn.Module]] = []
+Unit = tuple[str, nn.Module]  # with its name in the model
+
+
+def _groups(model: ImageBind, precision: str) -> list[list[Unit]]:
+    """The parts of a model in the groups in which they are read."""
+    units = _units(model)
+    if precision == "fp32":
+        return [units]
+    blocks = [unit for unit in units if isinstance(unit[1], Block)]
+    groups = [blocks[start : start + UNITS_AT_ONCE] for start in range(0, len(blocks), UNITS_AT_ONCE)]
+    return [*groups, [unit for unit in units if not isinstance(unit[1], Block)]]
+
+
+def _units(model: ImageBind) -> list[Unit]:
+    """Each block, and what is around the blocks."""
+    units: list[Unit] = []
     for kind, towers in model.named_children():
         for modality, tower in towers.named_children():
             if kind != "modality_trunks":
@@ -472,5 +482,6 @@ def _shrink(unit: nn.Module, precision: str, is_last: bool) -> None:
     if precision == "int8":
         if isinstance(unit, Block):
             int8.quantise(unit, is_last)
+            unit._apply(torch.clone)  # what stayed in float32 would keep the whole file mapped
     elif precision != "fp32":
         unit.to(PRECISIONS[precision])

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kws_imagebind.models.layers import Conv2d, Conv3d, Embedding, LayerNorm, Linear
 from kws_imagebind.models.transformer import LAYER_NORM_EPS, Transformer, TransformerConfig
 
 MODALITIES = ("audio", "text", "vision")
@@ -68,8 +69,8 @@ class AudioStem(nn.Module):
 
     def __init__(self, dim: int):
         super().__init__()
-        self.proj = nn.Conv2d(1, dim, AUDIO_PATCH, AUDIO_STRIDE, bias=False)
-        self.norm_layer = nn.LayerNorm(dim, eps=AUDIO_STEM_EPS)
+        self.proj = Conv2d(1, dim, AUDIO_PATCH, AUDIO_STRIDE, bias=False)
+        self.norm_layer = LayerNorm(dim, eps=AUDIO_STEM_EPS)
 
     def forward(self, mel: Tensor) -> Tensor:
         """(B, 1, 128, 204) -> (B, 228, D)."""
@@ -83,7 +84,7 @@ class ImageStem(nn.Module):
         super().__init__()
         patch = (IMAGE_TIMES, IMAGE_PATCH, IMAGE_PATCH)
         # The checkpoint counts the repetition of an image as layer 0 of this list.
-        self.proj = nn.ModuleDict({"1": nn.Conv3d(3, dim, patch, patch, bias=False)})
+        self.proj = nn.ModuleDict({"1": Conv3d(3, dim, patch, patch, bias=False)})
 
     @property
     def convolution(self) -> nn.Conv3d:
@@ -132,7 +133,7 @@ class TextInput(nn.Module):
 
     def __init__(self, dim: int):
         super().__init__()
-        self.token_embedding = nn.Embedding(VOCABULARY, dim)
+        self.token_embedding = Embedding(VOCABULARY, dim)
         self.pos_embed = nn.Parameter(torch.empty(1, CONTEXT, dim))
         # The causal mask is in the checkpoint. Attention here is told that it is causal and needs none.
         self.register_buffer("mask", torch.empty(CONTEXT, CONTEXT))
@@ -152,7 +153,7 @@ class TextHead(nn.Module):
 
     def __init__(self, dim: int, out: int):
         super().__init__()
-        self.proj = nn.Sequential(nn.LayerNorm(dim, eps=LAYER_NORM_EPS), nn.Linear(dim, out, bias=False))
+        self.proj = nn.Sequential(LayerNorm(dim, eps=LAYER_NORM_EPS), Linear(dim, out, bias=False))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.proj(x)
@@ -160,7 +161,7 @@ class TextHead(nn.Module):
 
 def _head(dim: int, out: int) -> nn.Sequential:
     # Layer 1 of the checkpoint's head picks the class token, which the trunk has done already.
-    return nn.Sequential(nn.LayerNorm(dim, eps=LAYER_NORM_EPS), nn.Identity(), nn.Linear(dim, out, bias=False))
+    return nn.Sequential(LayerNorm(dim, eps=LAYER_NORM_EPS), nn.Identity(), Linear(dim, out, bias=False))
 
 
 class LogitScale(nn.Module):

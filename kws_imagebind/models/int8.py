@@ -35,12 +35,14 @@ class Int8Linear(nn.Module):
     def __init__(self, weight: Tensor, bias: Tensor):
         super().__init__()
         scale = weight.abs().amax(1).clamp_min(torch.finfo(torch.float32).tiny) / 127
+        rounded = (weight / scale[:, None]).round_().to(torch.int8)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch means to move its quantised tensors elsewhere
-            quantised = torch.quantize_per_channel(
-                weight.contiguous(), scale.double(), torch.zeros(len(weight), dtype=torch.int64), 0, torch.qint8
+            quantised = torch._make_per_channel_quantized_tensor(
+                rounded, scale.double(), torch.zeros(len(weight), dtype=torch.int64), 0
             )
-            self.packed = torch.ops.quantized.linear_prepack(quantised, bias)
+            # The packed layer keeps the bias it is given, and a view of it would keep the whole checkpoint mapped.
+            self.packed = torch.ops.quantized.linear_prepack(quantised, bias.clone())
         self.reduce_range = not is_fast()  # without VNNI a sum of two products can exceed 16 bits
 
     @classmethod

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kws_imagebind.models.layers import LayerNorm, Linear
+
 LAYER_NORM_EPS = 1e-6
 MLP_RATIO = 4
 
@@ -50,7 +52,7 @@ class Attention(nn.Module):
         self.dim, self.heads, self.causal = dim, config.heads, config.causal
         self.in_proj_weight = nn.Parameter(torch.empty(3 * dim, dim))  # query, key, value
         self.in_proj_bias = nn.Parameter(torch.empty(3 * dim))
-        self.out_proj: nn.Module = nn.Linear(dim, dim)
+        self.out_proj: nn.Module = Linear(dim, dim)
         self.bias_k = nn.Parameter(torch.empty(1, 1, dim)) if config.extra_key else None
         self.bias_v = nn.Parameter(torch.empty(1, 1, dim)) if config.extra_key else None
 
@@ -92,8 +94,8 @@ class MLP(nn.Module):
 
     def __init__(self, dim: int):
         super().__init__()
-        self.fc1: nn.Module = nn.Linear(dim, MLP_RATIO * dim)
-        self.fc2: nn.Module = nn.Linear(MLP_RATIO * dim, dim)
+        self.fc1: nn.Module = Linear(dim, MLP_RATIO * dim)
+        self.fc2: nn.Module = Linear(MLP_RATIO * dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc2(F.gelu(self.fc1(x)))
@@ -105,9 +107,9 @@ class Block(nn.Module):
     def __init__(self, config: TransformerConfig):
         super().__init__()
         self.attn = Attention(config)
-        self.norm_1 = nn.LayerNorm(config.dim, eps=LAYER_NORM_EPS)
+        self.norm_1 = LayerNorm(config.dim, eps=LAYER_NORM_EPS)
         self.mlp = MLP(config.dim)
-        self.norm_2 = nn.LayerNorm(config.dim, eps=LAYER_NORM_EPS)
+        self.norm_2 = LayerNorm(config.dim, eps=LAYER_NORM_EPS)
 
     def forward(self, x: Tensor, only: Tensor | None = None) -> Tensor:
         """(B, L, D) -> (B, L, D), or (B, 1, D) where `only` one token of each row is wanted."""
@@ -122,7 +124,7 @@ class Transformer(nn.Module):
     def __init__(self, config: TransformerConfig):
         super().__init__()
         if config.norm_first:
-            self.pre_transformer_layer = nn.ModuleList([nn.LayerNorm(config.dim, eps=LAYER_NORM_EPS)])
+            self.pre_transformer_layer = nn.ModuleList([LayerNorm(config.dim, eps=LAYER_NORM_EPS)])
         self.blocks = nn.ModuleList([Block(config) for _ in range(config.depth)])
         self.norm_first = config.norm_first
 
