@@ -27,7 +27,7 @@ benchmark: $(READY)  ## the figures of the README's speed table
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable ".[plots,test,check]"
+	$(BIN)/python -m pip install --quiet --editable ".[plots,train,test,check]"
 	touch $(READY)
 
 clean:

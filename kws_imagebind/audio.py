@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -110,20 +111,26 @@ def _ogg_page_is_cut(path: Path) -> bool:
 def resample(waveform: Tensor, from_rate: int, to_rate: int) -> Tensor:
     """A waveform (..., samples) at another sample rate, by windowed-sinc interpolation (torchaudio's).
 
-    Rates without a small common ratio are met to within one part in a million, far below what an ear or a
-    model can tell: the exact ratio 16,000 / 16,001 would need a filter of a gigabyte.
+    Rates without a small common ratio are met to within two parts in ten thousand, a third of a cent, which no ear and
+    no model can tell: the exact ratio 16,000 / 16,001 would need a filter of a gigabyte.
     """
     if from_rate == to_rate:
         return waveform
+    ratio = Fraction(to_rate, from_rate).limit_denominator(3000)
+    return _resampler(ratio.denominator, ratio.numerator)(waveform)
+
+
+@lru_cache(maxsize=16)
+def _resampler(from_rate: int, to_rate: int) -> Callable[[Tensor], Tensor]:
+    """Kept, because its filter takes longer to design than to apply to a second of sound."""
     try:
-        from torchaudio.functional import resample as sinc_resample
+        from torchaudio.transforms import Resample
     except Exception as error:  # a torchaudio that does not match torch fails with OSError, not ImportError
         raise AudioError(
-            f"a recording at {from_rate} Hz must be resampled to {to_rate} Hz, which needs torchaudio, and "
-            f"torchaudio cannot be imported ({error}); install the release that matches torch {torch.__version__}"
+            f"a recording at another sample rate must be resampled by torchaudio, which cannot be imported ({error}); "
+            f"install the release that matches torch {torch.__version__}"
         ) from error
-    ratio = Fraction(to_rate, from_rate).limit_denominator(1000)
-    return sinc_resample(waveform, ratio.denominator, ratio.numerator)
+    return Resample(from_rate, to_rate)
 
 
 def fit(waveform: Tensor, samples: int) -> Tensor:
@@ -216,12 +223,16 @@ def power_spectrum(waveforms: Tensor, config: MelConfig) -> Tensor:
     return spectrum.real.square() + spectrum.imag.square()
 
 
+def mel_power(waveforms: Tensor, config: MelConfig) -> Tensor:
+    """(batch, samples) -> (batch, mels, frames): the power in each mel band."""
+    filters = mel_filterbank(config).to(waveforms.device)
+    return (power_spectrum(waveforms, config) @ filters.T).transpose(1, 2)
+
+
 def log_mel(waveforms: Tensor, config: MelConfig) -> Tensor:
     """(batch, samples) -> (batch, mels, frames): natural logarithm of the mel power, as Kaldi computes it.
 
     >>> log_mel(torch.zeros(2, 16_000), MelConfig()).shape
     torch.Size([2, 128, 98])
     """
-    filters = mel_filterbank(config).to(waveforms.device)
-    mel_power = power_spectrum(waveforms, config) @ filters.T  # (B, frames, mels)
-    return mel_power.clamp_min(torch.finfo(torch.float32).eps).log().transpose(1, 2)
+    return mel_power(waveforms, config).clamp_min(torch.finfo(torch.float32).eps).log()

@@ -18,16 +18,19 @@ from dataclasses import dataclass
 from functools import cache
 from multiprocessing import Pool
 from pathlib import Path
+from typing import Any
 
+import soundfile
 import torch
 from tqdm import tqdm
 
 from kws_imagebind.audio import AudioError, load_audio
 from kws_imagebind.phonemes import Pronunciation
 from kws_imagebind.training.corpus import SAMPLE_RATE, Segment, condition, is_written, write_shard
+from kws_imagebind.training.espeak import espeak
 from kws_imagebind.training.vocabulary import PHRASES, training_words
 
-Style = dict[str, float | str]
+Style = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Voice:
 
 
 ESPEAK_ACCENTS = (
-    "en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029", "en-us-nyc",
+    "en-us", "en", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029", "en-us-nyc",
 )  # fmt: skip
 ESPEAK_VARIANTS = (
     "Alex", "Andrea", "Annie", "AnxiousAndy", "Denis", "Diogo", "Gene", "Gene2", "Henrique", "Hugo", "Jacky", "Lee",
@@ -51,19 +54,19 @@ ESPEAK_VARIANTS = (
 )  # fmt: skip
 # Never trained on: the first line speaks the bundled sample, the second chooses between trained models.
 SAMPLE_VOICES = (
-    Voice("festival", "ked_diphone"), Voice("espeak-ng", "en-us+Andy"), Voice("espeak-ng", "en-gb+linda"),
+    Voice("festival", "ked_diphone"), Voice("espeak-ng", "en-us+Andy"), Voice("espeak-ng", "en+linda"),
     Voice("espeak-ng", "en-us+pablo"), Voice("espeak-ng", "en-gb-x-rp+f4"), Voice("espeak-ng", "en-us-nyc+m8"),
     Voice("espeak-ng", "en-gb-scotland+steph2"), Voice("espeak-ng", "en-029+victor"), Voice("espeak-ng", "en-us+m3"),
 )  # fmt: skip
 VALIDATION_VOICES = tuple(
     Voice("espeak-ng", name)
-    for name in ("en-us+Alicia", "en-gb+edward2", "en-us+klatt4", "en-gb-x-gbclan+grandma", "en-us-nyc+Mr serious")
+    for name in ("en-us+Alicia", "en+edward2", "en-us+klatt4", "en-gb-x-gbclan+grandma", "en-us-nyc+Mr serious")
 )
 
 # How many segments each synthesiser speaks. The real speakers behind flite and festival are few and precious.
 SHARES = {
-    "espeak-ng": 44_000,
-    "flite:kal16": 3_500, "flite:awb": 6_000, "flite:rms": 6_000, "flite:slt": 6_000,
+    "espeak-ng": 60_000,
+    "flite:kal16": 3_500, "flite:awb": 5_000, "flite:rms": 5_000, "flite:slt": 5_000,
     "festival:kal_diphone": 3_000, "festival:cmu_us_slt_arctic_hts": 3_000,
 }  # fmt: skip
 SHARD = 2_500  # segments
@@ -84,15 +87,16 @@ def espeak_style(rng: random.Random) -> Style:
     return {
         "speed": rng.randint(105, 215),  # words a minute
         "pitch": rng.randint(10, 90),
-        "range": rng.randint(20, 180),  # per cent of the voice's own
+        "range": rng.randint(10, 90),
         "mark": rng.choice(("", "", ".", "?", "!")),
     }
 
 
 def speak_espeak(voice: str, text: str, style: Style, path: Path) -> None:
-    marked = f'<prosody range="{style["range"]}%">{text}{style["mark"]}</prosody>'
-    options = ["-v", voice, "-s", str(style["speed"]), "-p", str(style["pitch"]), "-m", "-w", str(path)]
-    _run(["espeak-ng", *options, marked])
+    synthesiser = espeak()
+    said = f"{text}{style['mark']}"
+    samples = synthesiser.speak(said, voice, style["speed"], style["pitch"], style["range"])
+    soundfile.write(path, samples, synthesiser.sample_rate)
 
 
 def flite_style(rng: random.Random) -> Style:

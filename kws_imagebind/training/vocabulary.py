@@ -15,26 +15,7 @@ from kws_imagebind.phonemes import Pronunciation, lookup
 SIZE = 14_000  # words
 PHRASES = 3_000  # of two short words
 PHONEMES_PER_WORD = (2, 10)
-_SUFFIXES = (
-    "s",
-    "es",
-    "'s",
-    "d",
-    "ed",
-    "ing",
-    "er",
-    "ers",
-    "est",
-    "ly",
-    "y",
-    "ty",
-    "teen",
-    "th",
-    "ths",
-    "n",
-    "en",
-    "ish",
-)
+_SUFFIXES = "s es 's d ed ing er ers est ly y ty teen th ths n en ish".split()
 
 
 @cache

@@ -1,0 +1,98 @@
+"""How fast PhoneBind hears, and how fast new words are scored once it has heard.
+
+    python -m benchmarks.throughput
+
+Both figures are end to end. The first decodes and encodes WAV files of one second, without a cache. The second has the
+embeddings of as many clips as the official v0.02 test split in the cache already, and answers for words never asked
+before: it looks every file up, reads its vector, encodes the prompts, scores and evaluates. Machines differ and are
+shared, so each figure is the median of several runs, with the range beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+
+import kws_imagebind as kws
+from kws_imagebind.cache import EmbeddingStore
+
+TEST_SPLIT = 11_005  # clips
+WORDS = ("lamp", "kettle", "window", "garden", "pillow", "river", "candle", "monkey", "rocket", "yellow")
+
+
+def noise_clips(folder: Path, count: int, seconds: float) -> None:
+    """A folder data set of noise, its words being those of `WORDS`."""
+    rng = np.random.default_rng(0)
+    for index in range(count):
+        path = folder / WORDS[index % len(WORDS)] / f"speaker{index % 97}_nohash_{index}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, rng.normal(0, 0.1, round(16_000 * seconds)), 16_000)
+
+
+def timed(run: Callable[[], object], times: int) -> list[float]:
+    """Seconds of each run, after one that does not count."""
+    run()
+    seconds = []
+    for _ in range(times):
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def hearing(clips: int, times: int) -> None:
+    encoder = kws.load_encoder("phonebind", device="cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        noise_clips(Path(folder), clips, seconds=1.0)
+        dataset = kws.load_dataset("folder", root=folder)
+        rates = [clips / seconds for seconds in timed(lambda: kws.embed(encoder, dataset), times)]
+    print(
+        f"PhoneBind, files to embeddings: {statistics.median(rates):.0f} clips/s "
+        f"(range {min(rates):.0f}-{max(rates):.0f} of {times} runs, n = {clips}, {torch.get_num_threads()} threads)"
+    )
+
+
+def rescoring(times: int) -> None:
+    encoder = kws.load_encoder("phonebind", device="cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        root, cache = Path(folder) / "clips", Path(folder) / "cache"
+        noise_clips(root, TEST_SPLIT, seconds=0.1)
+        dataset = kws.load_dataset("folder", root=root)
+        store = EmbeddingStore(cache, encoder.fingerprint, encoder.dim)
+        contents = store.contents([utterance.path for utterance in dataset.utterances])
+        vectors = torch.nn.functional.normalize(torch.randn(TEST_SPLIT, encoder.dim), dim=1)
+        store.put([content for content in contents if content], vectors)
+
+        def score() -> None:
+            audio = kws.embed(encoder, dataset, cache=cache)
+            assert audio.cached == TEST_SPLIT
+            kws.evaluate(kws.ZeroShotClassifier(encoder, dataset.keywords)(audio), audio)
+
+        seconds = timed(score, times)
+    print(
+        f"new words against {TEST_SPLIT:,} cached embeddings: {statistics.median(seconds):.2f} s "
+        f"(range {min(seconds):.2f}-{max(seconds):.2f} of {times} runs)"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=int, default=1_000)
+    parser.add_argument("--times", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    hearing(arguments.clips, arguments.times)
+    rescoring(arguments.times)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""What a data set is: clips that are not decoded yet, and the keywords they are to be told apart by."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from kws_imagebind import keywords as kw
+
+
+class DatasetError(ValueError):
+    """A data set that is missing, incomplete or asked for the wrong thing; the message says what would do."""
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One recording of one keyword.
+
+    Attributes:
+        path: where the file lies.
+        label: the keyword that is spoken.
+        speaker: who speaks it, where the data set says so; the same text is the same person.
+        key: path relative to the data set's root with forward slashes, the clip's name in every table.
+    """
+
+    path: Path
+    label: str
+    speaker: str | None
+    key: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Recordings and the choice to be made for each.
+
+    Attributes:
+        name: as given to `load_dataset`.
+        utterances: at least one, each labelled with one of the keywords.
+        keywords: the candidates, in the order of the score columns; some may have no clips.
+        task: the name of the choice; "custom" for a user's own list of words.
+        split: of the official splits, where the data set has them.
+        note: what a reader of the results should know, such as the corpus's version or that it is a part.
+    """
+
+    name: str
+    utterances: tuple[Utterance, ...]
+    keywords: tuple[str, ...]
+    task: str
+    split: str | None = None
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.utterances:
+            raise DatasetError(f"data set '{self.name}' has no clips; expected at least one")
+        unknown = {utterance.label for utterance in self.utterances} - set(self.labels)
+        if unknown:
+            raise DatasetError(
+                f"clips of data set '{self.name}' are labelled {listed(unknown)}, which is none of its keywords"
+            )
+        key, times = Counter(utterance.key for utterance in self.utterances).most_common(1)[0]
+        if times > 1:
+            raise DatasetError(f"data set '{self.name}' names clip '{key}' {times} times; expected it once")
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What each keyword is called, in their order."""
+        return tuple(kw.label(keyword) for keyword in self.keywords)
+
+    @property
+    def targets(self) -> Tensor:
+        """(n,) int64: for each clip the index of its label among the keywords."""
+        index = {label: i for i, label in enumerate(self.labels)}
+        return torch.tensor([index[utterance.label] for utterance in self.utterances], dtype=torch.int64)
+
+    def subset(self, limit: int, seed: int = 0) -> Dataset:
+        """A random part of the clips, in their order; the whole data set if it has no more than `limit`.
+
+        Each clip draws its lot from the seed and its own key alone. So a draw is the same on every machine and with
+        every release of Python, and 64 clips are among the 128 of the same seed.
+
+        Raises:
+            DatasetError: `limit` is below 1.
+        """
+        if limit < 1:
+            raise DatasetError(f"a limit of {limit} clips leaves nothing to measure; expected 1 or more")
+        if limit >= len(self):
+            return self
+        drawn = set(sorted((u.key for u in self.utterances), key=lambda key: _lot(key, seed))[:limit])
+        note = f"{limit:,} of {len(self):,} clips, drawn with seed {seed}"
+        return replace(
+            self,
+            utterances=tuple(u for u in self.utterances if u.key in drawn),
+            note=f"{self.note}; {note}" if self.note else note,
+        )
+
+
+def select(utterances: Sequence[Utterance], keywords: Sequence[str], where: str) -> tuple[Utterance, ...]:
+    """The clips whose label is among the keywords, upper and lower case being the same.
+
+    Their labels become the keywords' own spelling, so that a label always equals one of them.
+
+    Raises:
+        DatasetError: no clip is left; lists the labels that there are.
+    """
+    spelling = {kw.label(keyword).casefold(): kw.label(keyword) for keyword in keywords}
+    chosen = tuple(
+        replace(utterance, label=spelling[utterance.label.casefold()])
+        for utterance in utterances
+        if utterance.label.casefold() in spelling
+    )
+    if not chosen:
+        raise DatasetError(
+            f"{where} has no clip of {listed(spelling.values())}; "
+            f"its words are {listed({utterance.label for utterance in utterances})}"
+        )
+    return chosen
+
+
+def _lot(key: str, seed: int) -> bytes:
+    return hashlib.sha256(f"{seed}:{key}".encode()).digest()
+
+
+def listed(names: Iterable[str], most: int = 40) -> str:
+    """Names in alphabetical order for a message, cut where there are too many to read."""
+    ordered = sorted(names)
+    rest = f" and {len(ordered) - most} more" if len(ordered) > most else ""
+    return ", ".join(ordered[:most]) + rest

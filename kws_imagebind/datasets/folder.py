@@ -1,0 +1,106 @@
+"""A folder of recordings, one folder a word: `root/word/clip.wav`.
+
+Any format that libsndfile reads will do. Hidden files and folders are passed over, and so are folders whose name begins
+with an underscore, as Speech Commands keeps its noise in `_background_noise_`.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+from kws_imagebind.datasets.base import DatasetError, Utterance, listed
+
+# Names that libsndfile's formats go by besides their own; RAW is left out, for such a file does not say its rate.
+OTHER_EXTENSIONS = ("aif", "aifc", "iff", "mp2", "oga", "opus", "sf", "snd", "sph", "wave")
+SPEAKER_DIVIDER = "_nohash_"  # of Speech Commands' file names: SPEAKER_nohash_NUMBER
+
+
+@cache
+def audio_extensions() -> frozenset[str]:
+    """Lower-case file extensions, with their dot, that libsndfile reads on this machine."""
+    import soundfile
+
+    formats = {name.lower() for name in soundfile.available_formats()} - {"raw"}
+    return frozenset(f".{extension}" for extension in formats.union(OTHER_EXTENSIONS))
+
+
+def load_folder(root: Path) -> tuple[tuple[Utterance, ...], str]:
+    """The clips of every word's folder, in the order of their keys, and a note on files that were passed over.
+
+    Raises:
+        DatasetError: the folder is missing or holds no words; a word's folder holds no recording; two words' names
+            differ in upper and lower case alone.
+    """
+    if not root.is_dir():
+        raise DatasetError(f"'{root}' is no folder; expected one that holds a folder for each word")
+    folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith((".", "_")))
+    if not folders:
+        raise DatasetError(f"'{root}' holds no folder named by a word; expected recordings such as '{root}/yes/1.wav'")
+    _check_names(folders)
+    others: Counter[str] = Counter()
+    utterances = [utterance for folder in folders for utterance in _clips(folder, others)]
+    return tuple(sorted(utterances, key=lambda utterance: utterance.key)), _note(others)
+
+
+def speaker_of(filename: str) -> str | None:
+    """The speaker that a file name tells in the manner of Speech Commands.
+
+    >>> speaker_of("0a7c2a8d_nohash_0.wav"), speaker_of("me.wav")
+    ('0a7c2a8d', None)
+    """
+    speaker, divider, _ = filename.partition(SPEAKER_DIVIDER)
+    return speaker if divider and speaker else None
+
+
+def _check_names(folders: Iterable[Path]) -> None:
+    seen: dict[str, str] = {}
+    for folder in folders:
+        if "=" in folder.name:
+            raise DatasetError(
+                f"folder '{folder.name}' has a '=' in its name, which marks how a keyword is spoken; rename it"
+            )
+        other = seen.setdefault(_plain(folder.name).casefold(), folder.name)
+        if other != folder.name:
+            raise DatasetError(f"folders '{other}' and '{folder.name}' name the same keyword; put their clips into one")
+
+
+def _clips(folder: Path, others: Counter[str]) -> list[Utterance]:
+    """The recordings of one word; what is no audio is counted in `others` by its extension."""
+    files = sorted(entry for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith("."))
+    clips = [file for file in files if _is_audio(file)]
+    passed = Counter(file.suffix.lower() or "no extension" for file in files if not _is_audio(file))
+    if not clips:
+        raise DatasetError(f"'{folder}' holds no recording: {_instead(folder, passed)}")
+    others.update(passed)
+    label = _plain(folder.name)
+    return [
+        Utterance(path=file, label=label, speaker=speaker_of(file.name), key=f"{label}/{_plain(file.name)}")
+        for file in clips
+    ]
+
+
+def _is_audio(file: Path) -> bool:
+    return file.suffix.lower() in audio_extensions()
+
+
+def _instead(folder: Path, passed: Counter[str]) -> str:
+    """What a word's folder holds instead of recordings, and the remedy."""
+    if any(entry.is_dir() for entry in folder.iterdir()):
+        return "it holds folders, which are not searched; name the folder whose folders are the words"
+    found = f"it holds only {listed(passed)}" if passed else "it is empty"
+    return f"{found}; put WAV, FLAC, OGG or MP3 files there or remove the folder"
+
+
+def _plain(name: str) -> str:
+    """One spelling of accents, since macOS takes letters apart and others do not."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _note(others: Counter[str]) -> str:
+    if not others:
+        return ""
+    return f"{others.total():,} files passed over that are no audio libsndfile reads ({listed(others)})"

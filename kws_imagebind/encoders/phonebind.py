@@ -1,0 +1,105 @@
+"""The bundled encoder: spots any English word or short phrase that it can pronounce."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from kws_imagebind.audio import fit
+from kws_imagebind.encoders.base import PRECISIONS, EncoderError, check_waveforms, resolve_device
+from kws_imagebind.models.letter_to_sound import LetterToSound
+from kws_imagebind.models.phonebind import SAMPLES, PhoneBind, load
+from kws_imagebind.phonemes import Pronunciation, combine, is_arpabet, lookup, parse_slashed, words
+
+WEIGHTS = Path(__file__).parents[1] / "weights" / "phonebind.safetensors"
+PREPROCESSING = "phonebind-1"  # to be changed with anything in `features`, `fit` or the front end
+
+log = logging.getLogger(__name__)
+
+
+class PhoneBindEncoder:
+    """PhoneBind as an `Encoder`.
+
+    A recording shorter than a second is centred in silence; the loudest second of a longer one is heard. A text is read
+    as the word or phrase itself: CMUdict's pronunciation, a letter-to-sound guess for a word that CMUdict lacks, or
+    ARPAbet between slashes.
+    """
+
+    name = "phonebind"
+    sample_rate = 16_000
+    default_template = "{}"
+
+    def __init__(self, model: PhoneBind, fingerprint: str, device: torch.device, precision: str = "fp32") -> None:
+        self._model = model.to(device).eval()
+        self._device, self._dtype = device, PRECISIONS[precision]
+        self.dim = model.config.dim
+        self.fingerprint = fingerprint if precision == "fp32" else f"{fingerprint}-{precision}"
+
+    @classmethod
+    def from_weights(cls, path: Path = WEIGHTS, device: str = "auto", precision: str = "auto") -> PhoneBindEncoder:
+        """The encoder of a safetensors file; `precision` is fp32 (auto), bf16, or on a GPU fp16.
+
+        Raises:
+            EncoderError: unknown precision or device, or the file is missing or no PhoneBind.
+        """
+        chosen = resolve_device(device)
+        precision = "fp32" if precision == "auto" else precision
+        if precision not in PRECISIONS or (precision == "fp16" and chosen.type == "cpu"):
+            raise EncoderError(f"phonebind knows no precision '{precision}' on {chosen.type}; take fp32 or bf16")
+        try:
+            model, digest = load(path), hashlib.sha256(path.read_bytes()).hexdigest()
+        except Exception as error:
+            raise EncoderError(f"{path} holds no PhoneBind weights ({error})") from error
+        return cls(model, f"{PREPROCESSING}-{digest[:16]}", chosen, precision)
+
+    @torch.inference_mode()
+    def encode_audio(self, waveforms: Sequence[Tensor]) -> Tensor:
+        check_waveforms(waveforms)
+        if not len(waveforms):
+            return torch.zeros(0, self.dim)
+        batch = torch.stack([fit(waveform, SAMPLES) for waveform in waveforms]).to(self._device, torch.float32)
+        with self._autocast():
+            return self._model.encode_audio(batch).float().cpu()
+
+    @torch.inference_mode()
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        if not len(texts):
+            return torch.zeros(0, self.dim)
+        with self._autocast():
+            return self._model.encode_text([self.pronunciations(text)[0] for text in texts]).float().cpu()
+
+    def variants(self, text: str) -> tuple[str, ...]:
+        """Each way to say a text, as ARPAbet between slashes."""
+        return tuple(f"/{' '.join(said)}/" for said in self.pronunciations(text))
+
+    def pronunciations(self, text: str) -> tuple[Pronunciation, ...]:
+        """Each way to say a text, the usual one first.
+
+        Raises:
+            PronunciationError: the text has no letters, has digits, is too long, or is no ARPAbet between its slashes.
+        """
+        if is_arpabet(text):
+            return parse_slashed(text)
+        return combine([self._word(word) for word in words(text)], text)
+
+    def _word(self, word: str) -> tuple[Pronunciation, ...]:
+        known = lookup(word)
+        if known:
+            return known
+        guess = self._letter_to_sound.pronounce(word)
+        log.info("'%s' is not in CMUdict; it is read as /%s/", word, " ".join(guess))
+        return (guess,)
+
+    @cached_property
+    def _letter_to_sound(self) -> LetterToSound:
+        return LetterToSound.load()
+
+    def _autocast(self) -> torch.autocast:
+        reduced = self._dtype is not torch.float32
+        return torch.autocast(self._device.type, self._dtype if reduced else torch.bfloat16, enabled=reduced)

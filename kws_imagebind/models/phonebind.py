@@ -1,0 +1,203 @@
+"""PhoneBind: a small audio tower and a phoneme tower that meet in one embedding space.
+
+The audio tower hears one second of log-mels; the phoneme tower reads ARPAbet. Both end in unit vectors whose cosine is
+the score. A linear layer on the audio tower's frames also spells phonemes (CTC), which steadies training and cuts
+sentences into words by forced alignment.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kws_imagebind.audio import MelConfig, mel_power
+from kws_imagebind.phonemes import PHONEMES, Pronunciation
+
+PHONEME_INDEX = {phoneme: index for index, phoneme in enumerate(PHONEMES, start=1)}
+BLANK = 0  # of CTC, and the padding of the phoneme tower
+POSITIONS = 16  # from either end; phonemes further inside a long phrase share the last one
+SAMPLES = 16_000  # one second: what the audio tower was trained on
+FLOOR = 1e-6  # 60 dB below a clip's loudest mel band
+
+
+@dataclass(frozen=True)
+class PhoneBindConfig:
+    """Sizes of both towers; the defaults are those of the bundled weights."""
+
+    mels: int = 64
+    low: float = 60.0  # Hz
+    high: float = 7_600.0  # Hz
+    stem: tuple[int, int] = (24, 32)  # channels of the two 2-D convolutions
+    width: int = 192
+    blocks: int = 6
+    kernel: int = 9  # frames of 30 ms
+    heads: int = 4  # of attention pooling
+    text_width: int = 112
+    text_blocks: int = 3
+    text_kernel: int = 5  # phonemes
+    dim: int = 192  # of the shared space
+    dropout: float = 0.1
+
+    @property
+    def front_end(self) -> MelConfig:
+        return MelConfig(mels=self.mels, low=self.low, high=self.high)
+
+
+def features(mel: Tensor, floor: Tensor | float = FLOOR) -> Tensor:
+    """Mel power (batch, mels, frames) -> its logarithm, free of gain: each clip has mean 0 and deviation 1.
+
+    `floor` is relative to the clip's loudest value; training varies it, shape (batch, 1, 1).
+    """
+    loudest = mel.amax((1, 2), keepdim=True).clamp_min(1e-12)
+    log = (mel / loudest + floor).log()
+    return (log - log.mean((1, 2), keepdim=True)) / (log.std((1, 2), keepdim=True) + 1e-3)
+
+
+class ConvNeXtBlock(nn.Module):
+    """Depthwise convolution over time, then a pointwise MLP, with a residual (Liu et al. 2022, arXiv:2201.03545)."""
+
+    def __init__(self, width: int, kernel: int, dropout: float) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=width)
+        self.norm = nn.LayerNorm(width)
+        self.expand = nn.Linear(width, 2 * width)
+        self.contract = nn.Linear(2 * width, width)
+        self.dropout = nn.Dropout(dropout)
+        self.scale = nn.Parameter(torch.full((width,), 0.3))
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, T, width)
+        h = self.depthwise(x.transpose(1, 2)).transpose(1, 2)
+        return x + self.scale * self.dropout(self.contract(F.gelu(self.expand(self.norm(h)))))
+
+
+class AttentionPooling(nn.Module):
+    """A sequence to one unit vector: each head takes its own weighted mean (Okabe et al. 2018, arXiv:1803.10963)."""
+
+    def __init__(self, width: int, heads: int, dim: int) -> None:
+        super().__init__()
+        self.attention = nn.Linear(width, heads)
+        self.project = nn.Linear(heads * width, dim)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:  # (B, T, width), (B, T) -> (B, dim)
+        logits = self.attention(x)
+        if mask is not None:
+            logits = logits.masked_fill(~mask[..., None], -1e4)
+        pooled = torch.einsum("bth,btc->bhc", logits.softmax(1), x).flatten(1)
+        return F.normalize(self.project(pooled).float(), dim=-1)
+
+
+class AudioTower(nn.Module):
+    """Features (batch, mels, frames) -> unit vectors (batch, dim), phoneme logits (batch, frames / 3, phonemes + 1)."""
+
+    def __init__(self, config: PhoneBindConfig) -> None:
+        super().__init__()
+        first, second = config.stem
+        self.stem1 = nn.Conv2d(1, first, 5, stride=(2, 3), padding=2)
+        self.norm1 = nn.BatchNorm2d(first)
+        self.stem2 = nn.Conv2d(first, second, 3, stride=(2, 1), padding=1)
+        self.norm2 = nn.BatchNorm2d(second)
+        self.enter = nn.Linear(second * config.mels // 4, config.width)
+        self.blocks = nn.ModuleList(
+            ConvNeXtBlock(config.width, config.kernel, config.dropout) for _ in range(config.blocks)
+        )
+        self.norm = nn.LayerNorm(config.width)
+        self.pool = AttentionPooling(config.width, config.heads, config.dim)
+        self.spell = nn.Linear(config.width, len(PHONEMES) + 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        h = F.gelu(self.norm1(self.stem1(x[:, None])))  # (B, c1, mels/2, T/3)
+        h = F.gelu(self.norm2(self.stem2(h)))  # (B, c2, mels/4, T/3)
+        h = self.enter(h.permute(0, 3, 1, 2).flatten(2))  # (B, T/3, width)
+        for block in self.blocks:
+            h = block(h)
+        h = self.norm(h)
+        return self.pool(h), self.spell(h)
+
+
+class PhonemeTower(nn.Module):
+    """Phoneme indices (batch, phonemes), 0 where a pronunciation has ended -> unit vectors (batch, dim)."""
+
+    def __init__(self, config: PhoneBindConfig) -> None:
+        super().__init__()
+        width = config.text_width
+        self.phonemes = nn.Embedding(len(PHONEMES) + 1, width, padding_idx=BLANK)
+        self.from_start = nn.Embedding(POSITIONS, width)
+        self.from_end = nn.Embedding(POSITIONS, width)
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(
+            ConvNeXtBlock(width, config.text_kernel, config.dropout) for _ in range(config.text_blocks)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.pool = AttentionPooling(width, config.heads, config.dim)
+        for table in (self.from_start, self.from_end):
+            nn.init.normal_(table.weight, std=0.3)
+
+    def forward(self, indices: Tensor) -> Tensor:
+        mask = indices != BLANK
+        start = torch.arange(indices.shape[1], device=indices.device).expand_as(indices)
+        end = mask.sum(1, keepdim=True) - 1 - start
+        h = self.phonemes(indices) + self.from_start(start.clamp(max=POSITIONS - 1))
+        h = self.dropout(h + self.from_end(end.clamp(0, POSITIONS - 1))) * mask[..., None]
+        for block in self.blocks:
+            h = block(h) * mask[..., None]
+        return self.pool(self.norm(h), mask)
+
+
+class PhoneBind(nn.Module):
+    """Both towers, and the scale of the training loss."""
+
+    def __init__(self, config: PhoneBindConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or PhoneBindConfig()
+        self.audio = AudioTower(self.config)
+        self.text = PhonemeTower(self.config)
+        self.log_scale = nn.Parameter(torch.tensor(12.0).log())
+
+    def encode_audio(self, waveforms: Tensor) -> Tensor:
+        """(batch, samples) at 16 kHz -> (batch, dim), unit norm. The gain of a waveform does not matter."""
+        peak = waveforms.abs().amax(-1, keepdim=True).clamp_min(1e-5)
+        return self.audio(features(mel_power(waveforms / peak, self.config.front_end)))[0]
+
+    def encode_text(self, pronunciations: Sequence[Pronunciation]) -> Tensor:
+        """Pronunciations -> (batch, dim), unit norm."""
+        return self.text(phoneme_indices(pronunciations).to(self.log_scale.device))
+
+
+def phoneme_indices(pronunciations: Sequence[Pronunciation]) -> Tensor:
+    """Pronunciations as one (batch, longest) int64 tensor, padded with 0.
+
+    >>> phoneme_indices([("N", "OW"), ("G",)]).tolist()
+    [[23, 25], [15, 0]]
+    """
+    rows = [torch.tensor([PHONEME_INDEX[phoneme] for phoneme in said]) for said in pronunciations]
+    return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=BLANK)
+
+
+def save(model: PhoneBind, path: Path, notes: dict[str, str]) -> None:
+    """Writes float16 safetensors with the sizes and `notes` in the metadata, whole or not at all."""
+    from safetensors.torch import save_file
+
+    tensors = {
+        name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in model.state_dict().items()
+    }
+    part = path.with_suffix(".part")
+    save_file(tensors, part, metadata={"config": json.dumps(asdict(model.config)), **notes})
+    part.replace(path)
+
+
+def load(path: Path) -> PhoneBind:
+    """The model in a file that `save` wrote, in float32 and ready to encode."""
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        sizes = json.loads(file.metadata()["config"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no dict
+    model = PhoneBind(PhoneBindConfig(**{**sizes, "stem": tuple(sizes["stem"])}))
+    model.load_state_dict(tensors)  # copies into float32
+    return model.eval()

@@ -1,0 +1,214 @@
+"""Figures of a report. The one file that needs matplotlib.
+
+Each function returns a `Figure` of its own, never one of pyplot's, so that figures can be drawn in any thread and
+without a display, and nothing is left open. The colours can be told apart with every kind of colour blindness:
+cividis for shares, Okabe and Ito's palette (2008) for the rest.
+"""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+from matplotlib.transforms import blended_transform_factory
+from torch import Tensor
+
+from kws_imagebind.statistics import Interval
+
+BLUE, VERMILION = "#0072B2", "#D55E00"  # of Okabe and Ito
+GREY, LIGHT_GREY = "#666666", "#dddddd"
+DPI = 120
+LONGEST_LABEL = 26  # letters; what is longer is cut with an ellipsis
+LARGEST = 30.0  # inches of a matrix or a list of words: beyond it rows get thinner, not the figure larger
+THINNEST_ROW_WITH_LABEL = 0.1  # inches: 7 points, below which letters run into each other
+THINNEST_CELL_WITH_NUMBER = 0.25  # inches: room for three digits
+
+
+def confusion_matrix_figure(matrix: Tensor | np.ndarray, labels: Sequence[str], title: str) -> Figure:
+    """Which word is taken for which: a row for each spoken word, a column for each predicted one.
+
+    The colour is the share of the row, so that words with few clips read like those with many, on a root scale that
+    shows rare confusions; the numbers are clips. A row without clips is light grey.
+
+    Args:
+        matrix: (classes, classes) counts, row = true, column = predicted.
+        labels: names of the classes.
+        title: what was tested.
+
+    Raises:
+        ValueError: the matrix is not square or has another size than there are labels.
+    """
+    counts = np.asarray(matrix)
+    classes = len(labels)
+    if counts.shape != (classes, classes):
+        raise ValueError(f"a confusion matrix of shape {counts.shape} for {classes} labels; expected a row for each")
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
+    cell = _pitch(classes, widest=max(0.6, 2.6 / classes), narrowest=0.17)
+    side = cell * classes
+    figure = Figure(figsize=(side, side), dpi=DPI)  # of the cells alone: saving adds what stands around them
+    axes = figure.add_axes((0, 0, 1, 1))
+    colours = colormaps["cividis"].with_extremes(bad=LIGHT_GREY)
+    image = axes.imshow(shares, cmap=colours, norm=PowerNorm(0.5, 0, 1), aspect="equal", interpolation="nearest")
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("spoken")
+    _name_rows(axes.yaxis, labels, cell)
+    _name_rows(axes.xaxis, labels, cell)
+    axes.tick_params(axis="x", rotation=90)
+    if cell >= THINNEST_CELL_WITH_NUMBER:
+        _write_counts(axes, counts, shares, _font_size(cell))
+    height = min(side, 3.0)
+    bar = figure.colorbar(
+        image, cax=figure.add_axes((1 + 0.15 / side, 0, 0.15 / side, height / side)), ticks=[0, 0.1, 0.5, 1]
+    )
+    bar.ax.set_yticklabels(["0 %", "10 %", "50 %", "100 %"])
+    bar.set_label("share of the spoken word's clips", fontsize=8)
+    hits, n = int(np.trace(counts)), int(counts.sum())
+    _entitle(axes, title, f"n = {n:,} clips, {hits:,} of them on the diagonal", side)
+    return figure
+
+
+def per_class_figure(per_class: Sequence[Interval], labels: Sequence[str], chance: float, title: str) -> Figure:
+    """The accuracy of each word with its interval, from the best to the worst, beside the chance level.
+
+    Args:
+        per_class: accuracy of each class; n = 0 for a class without clips, which is listed last.
+        labels: names of the classes.
+        chance: accuracy of a guess, from 0 to 1.
+        title: what was tested.
+
+    Raises:
+        ValueError: there is not one interval for each label.
+    """
+    rows = sorted(
+        zip(per_class, labels, strict=True),
+        key=lambda row: (row[0].n == 0, -row[0].estimate if row[0].n else 0.0, row[1]),
+    )
+    pitch = _pitch(len(rows), widest=0.26, narrowest=0.15)
+    width, height = 5.5, pitch * len(rows)
+    figure = Figure(figsize=(width, height), dpi=DPI)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_xlim(-0.01, 1.01)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.xaxis.set_major_formatter(PercentFormatter(xmax=1, symbol=" %"))
+    axes.grid(axis="x", color=LIGHT_GREY, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    _draw_intervals(axes, [interval for interval, _ in rows], pitch)
+    _name_rows(axes.yaxis, [label for _, label in rows], pitch)
+    axes.axvline(chance, color=VERMILION, linestyle="--", linewidth=1.2)
+    beside = blended_transform_factory(axes.transData, axes.transAxes)
+    axes.annotate(
+        f"chance {100 * chance:.1f} %", (chance, 1), (3, 2), xycoords=beside, textcoords="offset points",
+        color=VERMILION, fontsize=8, annotation_clip=False,
+    )  # fmt: skip
+    axes.set_xlabel(f"accuracy with its {_level(per_class)}")
+    _entitle(axes, title, _count(per_class), width, above=12)
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Writes a PNG; an interrupted run leaves the old file or the new one, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        figure.savefig(part, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.15, facecolor="white")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _pitch(rows: int, widest: float, narrowest: float) -> float:
+    """Inches from row to row: wide where they are few, thinner with their number, `LARGEST` for all at most."""
+    return min(max(min(widest, 9.5 / rows), narrowest), LARGEST / rows)
+
+
+def _font_size(pitch: float) -> float:
+    """Points of a letter that fits a row of this many inches."""
+    return min(10.0, 0.62 * 72 * pitch)
+
+
+def _name_rows(axis: Axis, labels: Sequence[str], pitch: float) -> None:
+    if pitch < THINNEST_ROW_WITH_LABEL:
+        axis.set_ticks([])
+        axis.set_label_text(f"{axis.get_label_text()} ({len(labels)} words)".strip())
+        return
+    axis.set_ticks(range(len(labels)), [_cut(label) for label in labels], fontsize=_font_size(pitch), parse_math=False)
+    axis.set_tick_params(length=0)
+
+
+def _cut(label: str) -> str:
+    return label if len(label) <= LONGEST_LABEL else label[: LONGEST_LABEL - 1] + "…"
+
+
+def _write_counts(axes: Axes, counts: np.ndarray, shares: np.ndarray, size: float) -> None:
+    for row, column in zip(*np.nonzero(counts), strict=True):
+        dark = shares[row, column] < 0.3  # where cividis on its root scale turns light
+        number = f"{counts[row, column]}"
+        axes.text(
+            column, row, number, ha="center", va="center", fontsize=size * min(1.0, 3 / max(len(number), 3)),
+            color="white" if dark else "black",
+        )  # fmt: skip
+
+
+def _draw_intervals(axes: Axes, intervals: Sequence[Interval], pitch: float) -> None:
+    measured = [(y, interval) for y, interval in enumerate(intervals) if interval.n]
+    axes.hlines(
+        [y for y, _ in measured],
+        [interval.low for _, interval in measured],
+        [interval.high for _, interval in measured],
+        color=BLUE, alpha=0.55, linewidth=min(4.0, 18 * pitch),
+    )  # fmt: skip
+    axes.plot(
+        [interval.estimate for _, interval in measured], [y for y, _ in measured],
+        "o", color=BLUE, markersize=min(6.0, 30 * pitch), clip_on=False,
+    )  # fmt: skip
+    if pitch < THINNEST_ROW_WITH_LABEL:
+        return
+    outside = blended_transform_factory(axes.transAxes, axes.transData)
+    for y, interval in enumerate(intervals):
+        text = f"{interval.n:,}" if interval.n else "no clips"
+        axes.text(1.02, y, text, transform=outside, va="center", fontsize=_font_size(pitch) * 0.85, color=GREY)
+    axes.text(1.02, -0.7, "n", transform=outside, va="bottom", fontsize=8, color=GREY)
+
+
+def _level(per_class: Sequence[Interval]) -> str:
+    levels = sorted({f"{100 * interval.confidence:g} % interval" for interval in per_class})
+    return " or ".join(levels)
+
+
+def _count(per_class: Sequence[Interval]) -> str:
+    sizes = [interval.n for interval in per_class if interval.n]
+    if not sizes:
+        return "no clips"
+    each = f"{min(sizes):,}" if min(sizes) == max(sizes) else f"{min(sizes):,} to {max(sizes):,}"
+    without = len(per_class) - len(sizes)
+    rest = f"; {without} of {len(per_class)} words without clips" if without else ""
+    return f"n = {sum(sizes):,} clips, {each} a word{rest}"
+
+
+def _entitle(axes: Axes, title: str, caption: str, width: float, above: float = 0) -> None:
+    """A bold title over a grey caption, left over the axes and broken to their width in inches."""
+    letters = max(30, int((width + 1) * 13))
+    lines = textwrap.fill(caption, letters)
+    height = 12.0 * (lines.count("\n") + 1)
+    place: dict[str, Any] = {
+        "xy": (0, 1),
+        "xycoords": "axes fraction",
+        "textcoords": "offset points",
+        "va": "bottom",
+        "ha": "left",
+        "parse_math": False,
+    }
+    axes.annotate(lines, xytext=(0, above + 6), fontsize=9, color=GREY, **place)
+    axes.annotate(textwrap.fill(title, letters), xytext=(0, above + height + 8), fontsize=11, weight="bold", **place)

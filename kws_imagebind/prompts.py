@@ -1,0 +1,37 @@
+"""Templates: the sentence around a word that an encoder is asked to compare a recording with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+BARE = "{}"  # the word itself
+
+
+class PromptError(ValueError):
+    """A template that cannot be filled; the message says which and why."""
+
+
+def check_templates(templates: Sequence[str]) -> tuple[str, ...]:
+    """The templates, each once.
+
+    >>> check_templates(["a person saying {}", "{}"])
+    ('a person saying {}', '{}')
+
+    Raises:
+        PromptError: there is none, or one has not exactly one place for the word.
+    """
+    for template in templates:
+        if template.count(BARE) != 1 or "{" in template.replace(BARE, "") or "}" in template.replace(BARE, ""):
+            raise PromptError(f"template '{template}' needs one '{{}}' for the word, as in 'a person saying {{}}'")
+    if not templates:
+        raise PromptError("no template is given; expected at least one, such as 'a person saying {}'")
+    return tuple(dict.fromkeys(templates))
+
+
+def render(template: str, text: str) -> str:
+    """A template with a text in its place.
+
+    >>> render("a person saying {}", "yes")
+    'a person saying yes'
+    """
+    return template.replace(BARE, text)

@@ -1,0 +1,35 @@
+"""One recording, a list of words: which of them is it?"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from kws_imagebind.audio import load_audio
+from kws_imagebind.encoders import Encoder, load_encoder
+from kws_imagebind.zero_shot import ZeroShotClassifier
+
+
+def spot(
+    path: str | os.PathLike[str],
+    words: Sequence[str],
+    encoder: Encoder | None = None,
+    templates: Sequence[str] | None = None,
+) -> list[tuple[str, float]]:
+    """The words ranked by how well a recording fits them, as (label, cosine), the best first.
+
+    Args:
+        path: a recording of any format that libsndfile reads.
+        words: labels, or 'label=/ARPAbet/'.
+        encoder: the bundled PhoneBind by default.
+        templates: sentences with '{}' for the word; by default the encoder's own.
+
+    Raises:
+        AudioError: the recording cannot be used.
+        KeywordError, PronunciationError: a word cannot be used.
+    """
+    encoder = encoder or load_encoder("phonebind")
+    waveform = load_audio(path, encoder.sample_rate)
+    scores = ZeroShotClassifier(encoder, words, templates)(encoder.encode_audio([waveform]))
+    ranked = zip(scores.labels, scores.values[0].tolist(), strict=True)
+    return sorted(ranked, key=lambda pair: -pair[1])

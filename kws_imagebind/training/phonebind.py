@@ -1,0 +1,301 @@
+"""Trains PhoneBind on a corpus of spoken words.
+
+    python -m kws_imagebind.training.phonebind --corpus training/corpus --run training/run
+
+Every step's batch and augmentation follow from the seed and the step's number, so a run that was stopped goes on from
+its last checkpoint as if nothing had happened. The loss is contrastive in both directions, over the batch's
+pronunciations, near neighbours of each and random others, plus CTC on the phonemes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from kws_imagebind.audio import fit, load_audio
+from kws_imagebind.datasets import load_dataset
+from kws_imagebind.datasets.base import Dataset
+from kws_imagebind.models.phonebind import BLANK, PHONEME_INDEX, SAMPLES, PhoneBind, phoneme_indices, save
+from kws_imagebind.phonemes import Pronunciation, lookup
+from kws_imagebind.training.augmentation import augment, place
+from kws_imagebind.training.corpus import SAMPLE_RATE, Corpus
+
+REAL = 1.5  # how much likelier a human segment is drawn than its source's size alone would have it
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that the outcome of a run depends on, beside the corpus."""
+
+    steps: int = 3_600
+    batch: int = 192
+    rate: float = 2.5e-3
+    warmup: int = 200  # steps
+    plateau: float = 0.25  # share of the steps before the cosine decay sets in
+    floor: float = 0.01  # of the rate, at the end
+    decay: float = 0.03  # weight decay of matrices
+    average: float = 0.998  # of the exponential moving average that becomes the model
+    random_negatives: int = 256
+    neighbours: int = 24  # nearest pronunciations of each
+    near_negatives: int = 2  # of those, in each step
+    backward: float = 0.5  # weight of the text-to-audio loss
+    spelling: float = 0.3  # weight of CTC
+    max_scale: float = 40.0
+    seed: int = 0
+
+
+class Sampler:
+    """Draws batches: small sources oftener than their size, so that few voices do not drown in many."""
+
+    def __init__(self, corpus: Corpus, recipe: Recipe) -> None:
+        self.corpus, self.recipe = corpus, recipe
+        groups: dict[str, list[int]] = {}
+        for index, segment in enumerate(corpus.segments):
+            groups.setdefault(_group(segment.source, segment.speaker), []).append(index)
+        weights = np.zeros(len(corpus))
+        for group, members in groups.items():
+            human = not group.startswith(("espeak-ng", "flite", "festival"))
+            weights[members] = len(members) ** -0.35 * (REAL if human else 1.0)
+        self._cumulative = np.cumsum(weights) / weights.sum()
+        self.shares = {group: float(weights[members].sum() / weights.sum()) for group, members in groups.items()}
+        self.pronunciations: list[Pronunciation] = sorted({segment.pronunciation for segment in corpus.segments})
+        index_of = {said: index for index, said in enumerate(self.pronunciations)}
+        self.classes = np.array([index_of[segment.pronunciation] for segment in corpus.segments])
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """Waveforms (batch, samples) and the indices of their pronunciations (batch,)."""
+        rng = np.random.default_rng((self.recipe.seed, step))
+        drawn = np.searchsorted(self._cumulative, rng.random(self.recipe.batch)).clip(max=len(self.corpus) - 1)
+        waveforms = np.stack([place(self.corpus.audio(index), rng) for index in drawn])
+        return torch.from_numpy(waveforms), torch.from_numpy(self.classes[drawn])
+
+    def batches(self, start: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of every step from `start`, prepared one thread ahead."""
+        ready: queue.Queue[tuple[Tensor, Tensor]] = queue.Queue(4)
+
+        def fill() -> None:
+            for step in range(start, self.recipe.steps):
+                ready.put(self.batch(step))
+
+        threading.Thread(target=fill, daemon=True).start()
+        for _ in range(start, self.recipe.steps):
+            yield ready.get()
+
+
+def _group(source: str, speaker: str) -> str:
+    return f"{source}:{speaker}" if source in ("flite", "festival") else source
+
+
+def near_neighbours(pronunciations: list[Pronunciation], count: int, seed: int) -> np.ndarray:
+    """(pronunciations, count): the nearest others of each by edit distance over phonemes, ties at random."""
+    from rapidfuzz.distance import Levenshtein
+    from rapidfuzz.process import cdist
+
+    written = ["".join(chr(64 + PHONEME_INDEX[phoneme]) for phoneme in said) for said in pronunciations]
+    rng = np.random.default_rng(seed)
+    nearest = []
+    for start in range(0, len(written), 2_000):
+        part = written[start : start + 2_000]
+        distance = cdist(part, written, scorer=Levenshtein.distance, dtype=np.uint8, score_cutoff=5).astype(np.float32)
+        distance += rng.random(distance.shape, dtype=np.float32) * 0.5
+        distance[np.arange(len(part)), start + np.arange(len(part))] = np.inf  # itself
+        nearest.append(np.argpartition(distance, count, axis=1)[:, :count])
+    return np.concatenate(nearest)
+
+
+def rate_at(step: int, recipe: Recipe) -> float:
+    """Warm-up, plateau, cosine."""
+    progress = step / recipe.steps
+    decayed = 0.5 * (1 + math.cos(math.pi * (progress - recipe.plateau) / (1 - recipe.plateau)))
+    shape = 1.0 if progress < recipe.plateau else max(recipe.floor, decayed)
+    return recipe.rate * min(1.0, (step + 1) / recipe.warmup) * shape
+
+
+class Trainer:
+    """A model under training, its average, and all that a checkpoint holds."""
+
+    def __init__(self, model: PhoneBind, sampler: Sampler, recipe: Recipe) -> None:
+        self.model, self.sampler, self.recipe = model, sampler, recipe
+        self.average = copy.deepcopy(model).eval()
+        matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+        others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
+        self.optimiser = torch.optim.AdamW(
+            [{"params": matrices, "weight_decay": recipe.decay}, {"params": others, "weight_decay": 0.0}],
+            lr=recipe.rate,
+            betas=(0.9, 0.98),
+        )
+        self.indices = phoneme_indices(sampler.pronunciations)
+        self.lengths = (self.indices != BLANK).sum(1)
+        self.neighbours = near_neighbours(sampler.pronunciations, recipe.neighbours, recipe.seed)
+        self.step = 0
+
+    def candidates(self, present: np.ndarray) -> np.ndarray:
+        """The batch's own pronunciations, near neighbours of each, and random others; sorted, without repeats."""
+        rng = np.random.default_rng((self.recipe.seed, self.step, 1))
+        columns = rng.choice(self.recipe.neighbours, self.recipe.near_negatives, replace=False)
+        others = rng.integers(len(self.indices), size=self.recipe.random_negatives)
+        return np.unique(np.concatenate([present, self.neighbours[present][:, columns].ravel(), others]))
+
+    def losses(self, waveforms: Tensor, classes: Tensor) -> dict[str, Tensor]:
+        """Audio-to-text, text-to-audio (InfoNCE, arXiv:1807.03748) and CTC, each a mean over the batch."""
+        with torch.no_grad():
+            x = augment(waveforms, self.model.config.front_end)
+        present = classes.unique().numpy()
+        chosen = self.candidates(present)
+        with torch.autocast("cpu", torch.bfloat16):
+            heard, spelling = self.model.audio(x)
+            read = self.model.text(self.indices[chosen])
+        scores = self.model.log_scale.exp().clamp(max=self.recipe.max_scale) * heard @ read.T
+        match = torch.from_numpy(np.searchsorted(chosen, classes.numpy()))
+        own = torch.from_numpy(np.searchsorted(chosen, present))
+        by_text = scores[:, own].T.log_softmax(1)
+        same = F.one_hot(match, len(chosen))[:, own].T.float()
+        spelled = spelling.float().log_softmax(-1).transpose(0, 1)
+        frames = torch.full((len(classes),), len(spelled))
+        return {
+            "forward": F.cross_entropy(scores, match),
+            "backward": -((by_text * same).sum(1) / same.sum(1)).mean(),
+            "spelling": F.ctc_loss(spelled, self.indices[classes], frames, self.lengths[classes], zero_infinity=True),
+        }
+
+    def advance(self, waveforms: Tensor, classes: Tensor) -> dict[str, float]:
+        """One step of the optimiser; returns the losses."""
+        torch.manual_seed(hash((self.recipe.seed, self.step)))
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate_at(self.step, self.recipe)
+        self.model.train()
+        losses = self.losses(waveforms, classes)
+        total = (
+            losses["forward"] + self.recipe.backward * losses["backward"] + self.recipe.spelling * losses["spelling"]
+        )
+        self.optimiser.zero_grad()
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 2.0)
+        self.optimiser.step()
+        self._average()
+        self.step += 1
+        return {name: loss.item() for name, loss in losses.items()}
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        keep = min(self.recipe.average, (self.step + 1) / (self.step + 20))
+        for mean, parameter in zip(self.average.parameters(), self.model.parameters(), strict=True):
+            mean.lerp_(parameter, 1 - keep)
+        for kept, buffer in zip(self.average.buffers(), self.model.buffers(), strict=True):
+            kept.copy_(buffer)
+
+    def save(self, path: Path) -> None:
+        state = {
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+        part = path.with_suffix(".part")
+        torch.save(state, part)
+        part.replace(path)
+
+    def restore(self, path: Path) -> None:
+        state = torch.load(path, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step = state["step"]
+
+
+class Check:
+    """The accuracy of a model on a data set whose words are all candidates: what a run is chosen by."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        clips = [fit(load_audio(utterance.path, SAMPLE_RATE), SAMPLES) for utterance in dataset.utterances]
+        self.waveforms, self.targets = torch.stack(clips), dataset.targets
+        variants = [(index, said) for index, word in enumerate(dataset.keywords) for said in lookup(word)]
+        self.owners = torch.tensor([index for index, _ in variants])
+        self.pronunciations = [said for _, said in variants]
+
+    @torch.inference_mode()
+    def accuracy(self, model: PhoneBind) -> float:
+        heard = torch.cat([model.encode_audio(part) for part in self.waveforms.split(256)])
+        scores = heard @ model.encode_text(self.pronunciations).T
+        return float((self.owners[scores.argmax(1)] == self.targets).float().mean())
+
+
+def checks(folder: Path | None, speech_commands: Path | None) -> dict[str, Check]:
+    """Held-out voices and, where the recordings are at hand, the validation and training clips of Speech Commands."""
+    found = {}
+    if folder is not None:
+        found["voices"] = Check(load_dataset("folder", root=folder))
+    if speech_commands is not None:
+        for split in ("validation", "training"):
+            found[split] = Check(load_dataset("speech-commands", root=speech_commands, split=split, task="v2-35"))
+    return found
+
+
+def train(trainer: Trainer, run: Path, every: int, checks: dict[str, Check]) -> None:
+    """Runs to the end of the recipe, leaving a checkpoint and a line of `log.jsonl` every so many steps."""
+    recipe, checkpoint = trainer.recipe, run / "checkpoint.pt"
+    bar = tqdm(total=recipe.steps, initial=trainer.step, unit="step", desc="training")
+    recent: list[dict[str, float]] = []
+    started, first = time.perf_counter(), trainer.step
+    for waveforms, classes in trainer.sampler.batches(trainer.step):
+        recent.append(trainer.advance(waveforms, classes))
+        bar.update()
+        if trainer.step % every and trainer.step != recipe.steps:
+            continue
+        line: dict[str, float] = {name: round(float(np.mean([r[name] for r in recent])), 4) for name in recent[0]}
+        line |= {name: round(check.accuracy(trainer.average), 4) for name, check in checks.items()}
+        speed = (trainer.step - first) * recipe.batch / (time.perf_counter() - started)
+        line |= {"step": trainer.step, "clips_per_second": round(speed, 1)}
+        with (run / "log.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        bar.set_postfix(line, refresh=False)
+        trainer.save(checkpoint)
+        recent = []
+    bar.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corpus", type=Path, default=Path("training/corpus"))
+    parser.add_argument("--run", type=Path, default=Path("training/run"), help="checkpoint, log and weights go here")
+    parser.add_argument("--shards", default="*", help="pattern of the shards to train on")
+    parser.add_argument("--steps", type=int, default=Recipe.steps)
+    parser.add_argument("--seed", type=int, default=Recipe.seed)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--every", type=int, default=250, help="steps between checkpoints")
+    parser.add_argument("--voices", type=Path, help="folder of held-out voices speaking the 35 words, word/clip.wav")
+    parser.add_argument(
+        "--speech-commands", type=Path, help="validation and training clips to choose by, never to learn"
+    )
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    recipe = Recipe(steps=arguments.steps, seed=arguments.seed)
+    torch.manual_seed(recipe.seed)
+    arguments.run.mkdir(parents=True, exist_ok=True)
+    corpus = Corpus(arguments.corpus.glob(f"{arguments.shards}.tsv"))
+    trainer = Trainer(PhoneBind(), Sampler(corpus, recipe), recipe)
+    print(
+        f"{len(corpus):,} segments, {len(trainer.indices):,} pronunciations; drawn:", trainer.sampler.shares, flush=True
+    )
+    if (arguments.run / "checkpoint.pt").is_file():
+        trainer.restore(arguments.run / "checkpoint.pt")
+    train(trainer, arguments.run, arguments.every, checks(arguments.voices, arguments.speech_commands))
+    save(trainer.average, arguments.run / "phonebind.safetensors", {"recipe": repr(recipe)})
+
+
+if __name__ == "__main__":
+    main()

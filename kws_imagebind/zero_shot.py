@@ -1,0 +1,89 @@
+"""Zero-shot classification: the cosine between a clip and the prompts of each keyword."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from kws_imagebind.encoders.base import Encoder, VariantEncoder
+from kws_imagebind.keywords import check_keywords, label, spoken
+from kws_imagebind.prompts import BARE, check_templates, render
+
+log = logging.getLogger(__name__)
+
+
+class HasFeatures(Protocol):
+    """Anything with the vectors of clips, such as `Embeddings`."""
+
+    @property
+    def features(self) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How well each clip fits each keyword.
+
+    Attributes:
+        values: (n, keywords) cosines from -1 to 1.
+        labels: the keywords' labels, in the order of the columns.
+        templates: the prompts' templates.
+    """
+
+    values: Tensor
+    labels: tuple[str, ...]
+    templates: tuple[str, ...]
+
+
+class ZeroShotClassifier:
+    """A linear classifier whose weights are encoded prompts. The prompts are encoded once, here.
+
+    Several templates make one prompt: the renormalised mean of their vectors (the ensembles of CLIP, arXiv:2103.00020).
+    Where an encoder knows several ways to say a word, the word scores as its best one.
+
+    Args:
+        encoder: what reads the prompts.
+        keywords: labels, or 'label=/ARPAbet/'.
+        templates: sentences with '{}' for the word; by default the encoder's own.
+
+    Raises:
+        KeywordError: a keyword is blank or listed twice.
+        PromptError: a template has no place for the word.
+    """
+
+    def __init__(self, encoder: Encoder, keywords: Sequence[str], templates: Sequence[str] | None = None) -> None:
+        checked = check_keywords(keywords)
+        self.labels = tuple(label(keyword) for keyword in checked)
+        self.templates = _templates(encoder, templates)
+        texts: list[str] = []
+        owners: list[int] = []
+        for index, keyword in enumerate(checked):
+            said = encoder.variants(spoken(keyword)) if isinstance(encoder, VariantEncoder) else (spoken(keyword),)
+            texts += said
+            owners += [index] * len(said)
+        prompts = [render(template, text) for text in texts for template in self.templates]
+        encoded = encoder.encode_text(prompts).view(len(texts), len(self.templates), -1)
+        self._weights = F.normalize(encoded.mean(1), dim=-1)  # (variants, dim)
+        self._owners = torch.tensor(owners)
+
+    def __call__(self, audio: HasFeatures | Tensor) -> Scores:
+        """Scores of embeddings, or of their (n, dim) features."""
+        features = audio if isinstance(audio, Tensor) else audio.features
+        cosines = features @ self._weights.T  # (n, variants)
+        values = torch.full((len(features), len(self.labels)), -1.0)
+        values = values.scatter_reduce(1, self._owners.expand_as(cosines), cosines, "amax")
+        return Scores(values, self.labels, self.templates)
+
+
+def _templates(encoder: Encoder, templates: Sequence[str] | None) -> tuple[str, ...]:
+    chosen = check_templates([encoder.default_template] if templates is None else templates)
+    carriers = [template for template in chosen if template != BARE]
+    if encoder.default_template == BARE and carriers:
+        log.warning("%s hears sounds, not sentences: it uses the word instead of '%s'", encoder.name, carriers[0])
+        return (BARE,)
+    return chosen

@@ -1,0 +1,156 @@
+"""The command line, as a person at a terminal meets it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from kws_imagebind.cli import main
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
+    try:
+        code = main([str(argument) for argument in arguments])
+    except SystemExit as stop:  # argparse's own
+        code = int(stop.code or 0)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_main_job_reads_at_least_90_per_cent_on_the_sample(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "evaluate", "--output", "report", "--json")
+    results = json.loads(out)
+    assert code == 0 and results["n"] >= 8 * 35 and results["metrics"]["accuracy"]["estimate"] >= 0.90
+    names = {path.name for path in Path("report").iterdir()}
+    assert names == {"results.json", "predictions.csv", "confusion_matrix.png", "per_class.png"}
+    assert "wrote results.json" in err and json.loads(Path("report/results.json").read_text()) == results
+
+
+def test_a_second_run_hears_nothing_again_and_says_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    first = json.loads(run(capsys, "evaluate", "--json", "--limit", "20", "--seed", "3")[1])
+    second = json.loads(run(capsys, "evaluate", "--json", "--limit", "20", "--seed", "3")[1])
+    assert (first["cached"], second["cached"]) == (0, 20) and first["n"] == 20 and first["seed"] == 3
+    assert first["metrics"] == second["metrics"]
+    others = json.loads(run(capsys, "evaluate", "--json", "--limit", "20", "--seed", "3", "--task", "digits")[1])
+    assert others["task"] == "digits" and others["classes"] == 10 and others["chance"] == 0.1
+
+
+def test_words_without_clips_stay_candidates(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "evaluate", "--json", "--quiet", "--keywords", "yes,no,banana,kettle=/K EH T AH L/")
+    results = json.loads(out)
+    assert code == 0 and results["classes"] == 4 and results["n"] == 2 * results["per_class"]["yes"]["n"]
+    assert results["per_class"]["banana"]["n"] == 0
+
+
+def test_a_folder_is_known_by_what_it_holds(
+    capsys: pytest.CaptureFixture[str], tones: Path, real_clips: Path, tmp_path: Path
+) -> None:
+    renamed = tmp_path / "words"
+    renamed.mkdir()
+    for number, word in (("440", "lamp"), ("1000", "kettle")):
+        (tones / number).rename(renamed / word)
+    results = json.loads(run(capsys, "evaluate", "--data", renamed, "--json")[1])
+    assert results["dataset"] == "folder" and results["n"] == 16
+    results = json.loads(run(capsys, "evaluate", "--data", real_clips, "--limit", "5", "--json")[1])
+    assert results["dataset"] == "speech-commands" and results["split"] == "testing"
+
+
+def test_phonebind_reaches_its_marks_on_real_clips(capsys: pytest.CaptureFixture[str], real_clips: Path) -> None:
+    for task, mark in (("v2-35", 0.80), ("v2-10", 0.87)):
+        out = run(capsys, "evaluate", "--data", real_clips, "--split", "testing", "--task", task, "--json")[1]
+        assert json.loads(out)["metrics"]["accuracy"]["estimate"] >= mark
+
+
+def test_spot_ranks_words_it_has_never_met(capsys: pytest.CaptureFixture[str]) -> None:
+    clip = sorted((Path(__file__).parents[1] / "sample" / "seven").glob("*.wav"))[0]
+    code, out, _ = run(capsys, "spot", clip, "--words", "lamp,kettle,seven,window,zorblat")
+    lines = [line.split() for line in out.splitlines()]
+    assert code == 0 and lines[0][0] == "seven" and len(lines) == 5
+    assert [float(line[1]) for line in lines] == sorted((float(line[1]) for line in lines), reverse=True)
+    answer = json.loads(run(capsys, "spot", clip, "--words", "lamp,seven", "--top", "1", "--json")[1])
+    assert [score["word"] for score in answer["scores"]] == ["seven"]
+
+
+def test_a_guessed_pronunciation_is_said(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
+    clip = sorted((Path(__file__).parents[1] / "sample" / "yes").glob("*.wav"))[0]
+    run(capsys, "spot", clip, "--words", "yes,zorblat")
+    assert "'zorblat' is not in CMUdict; it is read as /Z" in caplog.text
+
+
+def test_spot_answers_for_the_good_recordings_among_bad_ones(
+    capsys: pytest.CaptureFixture[str], write_tone: Callable[..., Path], tmp_path: Path
+) -> None:
+    good = write_tone(tmp_path / "good.flac", rate=44_100, seconds=3)
+    (tmp_path / "bad.wav").write_bytes(b"")
+    code, out, err = run(capsys, "spot", tmp_path / "bad.wav", good, "--words", "yes,no")
+    assert code == 2 and "good.flac" in out and len(out.splitlines()) == 3
+    assert err.splitlines() == [f"kws-imagebind spot: {tmp_path}/bad.wav: the file is empty (0 bytes)"]
+
+
+def test_list_names_what_exists(capsys: pytest.CaptureFixture[str]) -> None:
+    found = json.loads(run(capsys, "list", "--json")[1])
+    assert "phonebind" in found["encoders"] and {"v2-35", "v2-10", "digits"} <= set(found["tasks"])
+    assert set(found["datasets"]) == {"sample", "speech-commands", "folder"}
+    text = run(capsys, "list")[1]
+    assert all(name in text for names in found.values() for name in names)
+
+
+WRONG = {
+    "unknown task 'sc36'": ["evaluate", "--task", "sc36"],
+    "unknown encoder 'phonebin' (did you mean phonebind?)": ["evaluate", "--encoder", "phonebin"],
+    "unknown data set 'sampel'": ["evaluate", "--dataset", "sampel"],
+    "no Speech Commands v0.02": ["evaluate", "--dataset", "speech-commands"],
+    "unknown split 'test'": ["evaluate", "--dataset", "speech-commands", "--split", "test"],
+    "listed twice": ["evaluate", "--keywords", "yes,no,yes"],
+    "the only keyword": ["evaluate", "--keywords", "yes"],
+    "'XX' in": ["evaluate", "--keywords", "yes,lamp=/L XX/"],
+    "holds digits": ["spot", "clip.wav", "--words", "yes,7"],
+    "there is no such file": ["spot", "missing.wav", "--words", "yes,no"],
+    "needs one '{}'": ["evaluate", "--template", "nothing"],
+    "not to be had here": ["evaluate", "--device", "cuda:77"],
+    "no precision 'int2'": ["evaluate", "--precision", "int2"],
+    "from 1, got '0'": ["evaluate", "--limit", "0"],
+    "invalid choice: 'evalute'": ["evalute"],
+    "required: --words": ["spot", "clip.wav"],
+    "'nowhere'": ["evaluate", "--data", "nowhere"],
+    "cannot be used": ["evaluate", "--cache", "clip.wav"],
+    "Not a directory": ["evaluate", "--output", "clip.wav/report", "--limit", "2"],
+}
+
+
+@pytest.mark.parametrize("reason", WRONG)
+def test_bad_input_ends_with_one_clear_line(capsys: pytest.CaptureFixture[str], reason: str) -> None:
+    soundfile.write("clip.wav", np.zeros(16_000), 16_000)
+    code, _, err = run(capsys, *WRONG[reason], *(["--quiet"] if WRONG[reason][0] == "evaluate" else []))
+    assert code == 2 and reason in err and len(err.strip().splitlines()) == 1, err
+
+
+def test_bad_clips_stop_or_are_listed(capsys: pytest.CaptureFixture[str], tones: Path) -> None:
+    bad = {"1000/empty_nohash_0.wav": b"", "440/noise_nohash_0.wav": b"no sound", "440/cut_nohash_0.wav": b"RIFF"}
+    for name, content in bad.items():
+        (tones / name).write_bytes(content)
+    for number, word in (("440", "lamp"), ("1000", "kettle"), ("3000", "window")):
+        (tones / number).rename(tones / word)
+    code, _, err = run(capsys, "evaluate", "--data", tones, "--quiet", "--no-cache")
+    assert code == 2 and len(err.splitlines()) == 1 and "nohash" in err
+    code, out, _ = run(capsys, "evaluate", "--data", tones, "--on-error", "skip", "--json", "--quiet")
+    results = json.loads(out)
+    assert code == 0 and results["n"] == 24 and len(results["skipped"]) == 3
+    assert all(skip["reason"] for skip in results["skipped"])
+
+
+def test_the_module_runs_as_the_command_does() -> None:
+    shown = subprocess.run([sys.executable, "-m", "kws_imagebind", "--version"], capture_output=True, check=True)
+    assert shown.stdout.startswith(b"kws-imagebind 0.")

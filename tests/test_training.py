@@ -1,0 +1,226 @@
+"""The way to the weights: corpus, augmentation, alignment, and training that goes on where it stopped."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from kws_imagebind.models.phonebind import PHONEME_INDEX, SAMPLES, PhoneBind, PhoneBindConfig
+from kws_imagebind.phonemes import lookup
+from kws_imagebind.training import augmentation
+from kws_imagebind.training.alignment import AFTER, BEFORE, FRAME, Recording, align, allowed
+from kws_imagebind.training.corpus import Corpus, Segment, condition, is_written, write_shard
+from kws_imagebind.training.manifest import read_manifest, write_manifest
+from kws_imagebind.training.phonebind import Recipe, Sampler, Trainer, near_neighbours, rate_at
+
+CONFIG = PhoneBindConfig(mels=16, stem=(4, 8), width=24, blocks=1, text_width=16, text_blocks=1, dim=12)
+WORDS = ("lamp", "kettle", "window", "garden", "pillow", "river", "candle", "monkey", "rocket", "yellow")
+RECIPE = Recipe(steps=6, batch=8, warmup=2, random_negatives=3, neighbours=4)
+
+
+def tone(hertz: float, seconds: float = 0.4) -> np.ndarray:
+    return 0.5 * np.sin(2 * np.pi * hertz * np.arange(round(16_000 * seconds)) / 16_000).astype(np.float32)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    """Ten words of ten segments by two sources; each word is a tone of its own."""
+    for source in ("espeak-ng", "speechocean762"):
+        segments = [
+            Segment(audio, source, f"voice{take}", word, lookup(word)[0])
+            for take in range(5)
+            for number, word in enumerate(WORDS)
+            if (audio := condition(tone(300 + 400 * number, 0.3 + 0.05 * take))) is not None
+        ]
+        write_shard(tmp_path / "corpus", source, segments)
+    return Corpus((tmp_path / "corpus").glob("*.tsv"))
+
+
+def test_a_shard_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    segments = [
+        Segment(np.arange(number, dtype=np.int16), "flite", "rms", word, lookup(word)[0])
+        for number, word in enumerate(WORDS)
+    ]
+    write_shard(tmp_path, "a", segments)
+    corpus = Corpus(tmp_path.glob("*.tsv"))
+    assert is_written(tmp_path, "a") and not is_written(tmp_path, "b")
+    for index, segment in enumerate(segments):
+        np.testing.assert_array_equal(corpus.audio(index), segment.audio)
+        assert corpus.segments[index].word == segment.word
+        assert corpus.segments[index].pronunciation == segment.pronunciation
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_an_unfinished_shard_does_not_count(tmp_path: Path) -> None:
+    np.save(tmp_path / "cut.npy", np.zeros(3, np.int16))
+    with pytest.raises(FileNotFoundError, match="no finished shard"):
+        Corpus(tmp_path.glob("*.tsv"))
+
+
+def test_a_segment_is_the_word_without_the_silence_around() -> None:
+    silence = np.zeros(8_000, np.float32)
+    audio = condition(np.concatenate([silence, 0.1 * tone(440), silence]))
+    assert audio is not None and 6_400 <= len(audio) <= 7_300 and np.abs(audio).max() == 30_000
+    for unusable in (silence, tone(440, 0.05), tone(440, 2.0), np.zeros(0, np.float32), np.full(8_000, np.nan)):
+        assert condition(unusable) is None
+
+
+def test_a_placed_segment_lies_within_one_second(corpus: Corpus) -> None:
+    rng = np.random.default_rng(0)
+    for index in range(len(corpus)):
+        window = augmentation.place(corpus.audio(index), rng)
+        assert window.shape == (SAMPLES,) and window.dtype == np.float32 and 0.5 < np.abs(window).max() <= 1
+
+
+def test_augmentation_follows_from_the_seed_and_is_finite() -> None:
+    waveforms = torch.cat([torch.zeros(2, SAMPLES), torch.randn(6, SAMPLES) * 0.1])
+    results = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        results.append(augmentation.augment(waveforms, CONFIG.front_end))
+    assert torch.equal(*results) and results[0].shape == (8, 16, 98) and results[0].isfinite().all()
+
+
+def test_reverberation_is_causal_and_keeps_the_direct_sound() -> None:
+    torch.manual_seed(0)
+    impulse = torch.zeros(50, 16, 98)
+    impulse[:, :, 40] = 1
+    wet = augmentation.reverberation(impulse)
+    assert torch.equal(wet[:, :, :40], impulse[:, :, :40]) and torch.equal(wet[:, :, 40], impulse[:, :, 40])
+    rung = wet[:, 0, 41:].sum(1)
+    assert 10 < int((rung > 0).sum()) < 40  # happens to about half of the clips
+    assert (wet[:, 0, 41:-1] >= wet[:, 0, 42:]).all()
+
+
+def test_the_time_warp_keeps_the_centre_and_invents_no_energy_bands() -> None:
+    torch.manual_seed(0)
+    mel = torch.zeros(64, 16, 98)
+    mel[:, 5, 30:60] = 1
+    warped = augmentation.tempo(mel)
+    assert warped[:, [0, 4, 6, 15]].abs().max() == 0 and warped.max() <= 1
+    time = torch.arange(98.0)
+    centres = (warped[:, 5] * time).sum(1) / warped[:, 5].sum(1)
+    assert (centres - 44.5).abs().max() < 15 and centres.std() > 1
+
+
+@dataclass
+class Speller:
+    """Stands for PhoneBind: its spelling is given."""
+
+    logits: Tensor
+    config: PhoneBindConfig = CONFIG
+
+    def audio(self, _: Tensor) -> tuple[None, Tensor]:
+        return None, self.logits
+
+
+def test_alignment_finds_the_words_where_they_are_spelled() -> None:
+    lamp, go = lookup("lamp")[0], ("G", "OW")
+    logits = torch.zeros(1, 40, 40)
+    logits[:, :, 0] = 8
+    for frame, phoneme in zip((5, 7, 9, 11, 25, 28), lamp + go, strict=True):
+        logits[0, frame, PHONEME_INDEX[phoneme]] = 16
+    found = align(Speller(logits), torch.randn(40 * FRAME), [("lamp", lamp), ("go", go)])  # type: ignore[arg-type]
+    assert [(word.word, word.start, word.end) for word in found] == [
+        ("lamp", 5 * FRAME - BEFORE, 12 * FRAME + AFTER),
+        ("go", 25 * FRAME - BEFORE, 29 * FRAME + AFTER),
+    ]
+    assert all(word.confidence > 0.9 for word in found)
+    assert align(Speller(logits[:, :5]), torch.randn(5 * FRAME), [("lamp", lamp), ("go", go)]) == []  # type: ignore[arg-type]
+
+
+def test_flagged_and_excluded_words_are_not_cut_out() -> None:
+    recording = Recording(Path("x.ogg"), "sentence", "s", ("a", "lamp", "for", "you"), frozenset({"you"}), "x")
+    assert allowed(("lamp",), recording)
+    for words in (("you",), ("lamp", "for"), ("three",)):
+        assert not allowed(words, recording)
+
+
+def test_near_neighbours_are_the_nearest_by_edit_distance() -> None:
+    pytest.importorskip("rapidfuzz", reason="the 'train' extra is not installed")
+    said = [lookup(word)[0] for word in ("cat", "bat", "cap", "cut", "kettle", "antidisestablishmentarianism")]
+    assert set(near_neighbours(said, 3, seed=0)[0]) == {1, 2, 3}
+    assert all(index not in row for index, row in enumerate(near_neighbours(said, 3, seed=0)))
+
+
+def test_small_sources_are_drawn_oftener_than_their_size(corpus: Corpus) -> None:
+    shares = Sampler(corpus, RECIPE).shares
+    assert shares["speechocean762"] > shares["espeak-ng"]  # as many segments, but human
+    waveforms, classes = Sampler(corpus, RECIPE).batch(4)
+    assert waveforms.shape == (8, SAMPLES) and classes.max() < 10
+    assert torch.equal(Sampler(corpus, RECIPE).batch(4)[0], waveforms)
+
+
+def test_the_rate_warms_up_holds_and_decays() -> None:
+    recipe = Recipe(steps=1_000, warmup=100)
+    rates = [rate_at(step, recipe) for step in range(1_000)]
+    assert rates[0] == pytest.approx(recipe.rate / 100) and max(rates) == recipe.rate == rates[200]
+    assert rates[99:] == sorted(rates[99:], reverse=True) and rates[-1] == pytest.approx(recipe.rate / 100, rel=0.05)
+
+
+def trainer(corpus: Corpus) -> Trainer:
+    pytest.importorskip("rapidfuzz", reason="the 'train' extra is not installed")
+    torch.manual_seed(0)
+    return Trainer(PhoneBind(CONFIG), Sampler(corpus, RECIPE), RECIPE)
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(corpus: Corpus, tmp_path: Path) -> None:
+    whole = trainer(corpus)
+    for batch in whole.sampler.batches(0):
+        whole.advance(*batch)
+    stopped = trainer(corpus)
+    for step in range(3):
+        stopped.advance(*stopped.sampler.batch(step))
+    stopped.save(tmp_path / "checkpoint.pt")
+    resumed = trainer(corpus)
+    resumed.restore(tmp_path / "checkpoint.pt")
+    assert resumed.step == 3
+    for batch in resumed.sampler.batches(3):
+        resumed.advance(*batch)
+    found = resumed.average.state_dict()
+    for name, expected in whole.average.state_dict().items():
+        assert torch.equal(expected, found[name]), name
+
+
+def test_training_lowers_the_loss(corpus: Corpus) -> None:
+    learner = trainer(corpus)
+    learner.recipe = Recipe(**{**vars(RECIPE), "steps": 60})
+    losses = [learner.advance(*learner.sampler.batch(step))["forward"] for step in range(40)]
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+
+
+def test_a_manifest_counts_what_the_corpus_holds(corpus: Corpus, tmp_path: Path) -> None:
+    assert write_manifest(corpus, tmp_path / "manifest.tsv.gz") == 20
+    entries = list(read_manifest(tmp_path / "manifest.tsv.gz"))
+    assert sum(entry.segments for entry in entries) == len(corpus)
+    assert {entry.word for entry in entries} == set(WORDS)
+
+
+@pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")
+def test_espeak_speaks_within_the_process() -> None:
+    from kws_imagebind.training.espeak import espeak
+
+    slow, fast = (espeak().speak("window", "en-us+f3", speed, 50, 50) for speed in (110, 210))
+    assert len(slow) > 1.3 * len(fast) and 0.05 < np.abs(fast).max() <= 1
+    with pytest.raises(ValueError, match="no voice 'nobody'"):
+        espeak().speak("window", "nobody", 150, 50, 50)
+
+
+@pytest.mark.skipif(shutil.which("festival") is None or shutil.which("flite") is None, reason="no flite or festival")
+def test_every_synthesiser_speaks() -> None:
+    from kws_imagebind.training.synthesis import Job, Voice, speak
+
+    for number, voice in enumerate(
+        (Voice("espeak-ng", "en-us+f3"), Voice("flite", "rms"), Voice("festival", "kal_diphone"))
+    ):
+        jobs = [Job(10 * number + index, voice, word, lookup(word)[0]) for index, word in enumerate(WORDS[:2])]
+        spoken = speak(jobs, seed=0)
+        assert [segment.word for segment in spoken] == list(WORDS[:2]), voice
+        again = speak(jobs, seed=0)  # the same style; espeak-ng draws its breath noise anew
+        assert [len(segment.audio) for segment in again] == pytest.approx([len(s.audio) for s in spoken], rel=0.03)
