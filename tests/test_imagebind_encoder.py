@@ -100,7 +100,7 @@ def test_a_short_clip_is_encoded_once_and_a_long_one_three_times() -> None:
         seen.append(len(rows))
         return F.normalize(rows.flatten(1)[:, :5] + 9, dim=-1)
 
-    encoder = ImageBindEncoder(embed, 5, torch.device("cpu"), torch.float32, str)
+    encoder = ImageBindEncoder(embed, 5, torch.device("cpu"), torch.float32, "none")
     encoder.encode_audio([torch.rand(16_000), torch.rand(32_000), torch.rand(48_000)])
     assert sum(seen) == 1 + 1 + 3
 

@@ -6,7 +6,6 @@ import logging
 import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -41,7 +40,7 @@ class ImageBindEncoder:
         dim: their length.
         device: where rows are put.
         dtype: of audio and image rows.
-        fingerprint: of weights and precision, or how to work it out when it is first asked for.
+        fingerprint: of weights and precision.
         padding: how a recording below two seconds is filled up; one of `frontend.PADDINGS`.
     """
 
@@ -54,14 +53,15 @@ class ImageBindEncoder:
         dim: int,
         device: torch.device,
         dtype: torch.dtype,
-        fingerprint: Callable[[], str],
+        fingerprint: str,
         padding: str = "log-mel",
         name: str = "imagebind",
     ):
         if padding not in PADDINGS:
             raise EncoderError(f"unknown padding '{padding}'; available: {', '.join(PADDINGS)}")
         self.name, self.dim, self.padding = name, dim, padding
-        self._embed, self._device, self._dtype, self._weights_fingerprint = embed, device, dtype, fingerprint
+        self.fingerprint = "-".join([PREPROCESSING, fingerprint, *([padding] if padding != "log-mel" else [])])
+        self._embed, self._device, self._dtype = embed, device, dtype
 
     @classmethod
     def from_weights(
@@ -100,7 +100,7 @@ class ImageBindEncoder:
             towers.config.dim,
             place,
             PRECISIONS.get(precision, torch.float32),
-            lambda: f"{found.fingerprint(LOADED)[:16]}{suffix}",
+            f"{found.fingerprint(LOADED)[:16]}{suffix}",
             padding,
             name,
         )
@@ -121,13 +121,7 @@ class ImageBindEncoder:
 
         with torch.inference_mode():
             dim = embed("text", tokenize([""]).to(parameter.device)).shape[1]
-        return cls(embed, dim, parameter.device, parameter.dtype, lambda: module_fingerprint(model)[:16], padding)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Changes with weights, preprocessing, padding and precision."""
-        suffix = "" if self.padding == "log-mel" else f"-{self.padding}"
-        return f"{PREPROCESSING}-{self._weights_fingerprint()}{suffix}"
+        return cls(embed, dim, parameter.device, parameter.dtype, module_fingerprint(model)[:16], padding)
 
     @torch.inference_mode()
     def encode_audio(self, waveforms: Sequence[Tensor]) -> Tensor:
