@@ -130,7 +130,8 @@ def _resampler(from_rate: int, to_rate: int) -> Callable[[Tensor], Tensor]:
             f"a recording at another sample rate must be resampled by torchaudio, which cannot be imported ({error}); "
             f"install the release that matches torch {torch.__version__}"
         ) from error
-    return Resample(from_rate, to_rate)
+    # A filter designed in float32 is what torchaudio.functional.resample, and so ImageBind, uses.
+    return Resample(from_rate, to_rate, dtype=torch.float32)
 
 
 def fit(waveform: Tensor, samples: int) -> Tensor:

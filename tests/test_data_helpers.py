@@ -43,7 +43,7 @@ def test_audio_has_the_references_shape_and_numbers(mels: torch.Tensor) -> None:
     golden = np.load(GOLDEN / "mels.npz")
     assert mels.shape == (8, 3, 1, 128, 204)
     assert mels.dtype == torch.float32
-    for index in map(int, golden["recordings"]):  # 0.37 s; 3.3 s, whose windows overlap; 44.1 kHz stereo
+    for index in map(int, golden["recordings"]):  # 0.37 s; 3.3 s, so windows overlap; 8 kHz; stereo
         expected = torch.from_numpy(golden[f"recording_{index}"])
         found = mels[index, : len(expected), 0, :, : expected.shape[-1]]
         assert torch.allclose(found, expected, atol=1e-4, rtol=0)
