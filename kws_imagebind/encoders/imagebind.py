@@ -204,16 +204,11 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     if precision == "auto":
         if device.type == "cuda":
             return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-        return "bf16" if device.type == "cpu" and _cpu_has_bf16() else "fp32"
+        return "bf16" if device.type == "cpu" and int8.has_bf16() else "fp32"
     available = {"cpu": ("fp32", "bf16", "int8"), "cuda": ("fp32", "bf16", "fp16")}.get(device.type, ("fp32", "fp16"))
     if precision not in available or (precision == "int8" and not int8.is_supported()):
         raise EncoderError(f"imagebind has no precision '{precision}' on {device.type}; take {', '.join(available)}")
     return precision
-
-
-def _cpu_has_bf16() -> bool:
-    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-    return any(check() for check in checks if check)
 
 
 def module_fingerprint(model: nn.Module) -> str:

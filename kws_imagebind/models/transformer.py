@@ -83,10 +83,23 @@ class Attention(nn.Module):
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, all_tokens: bool) -> Tensor:
         """Softmax attention of (B, H, L, D / H)."""
-        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=self.causal and all_tokens)
+        causal = self.causal and all_tokens
+        if query.is_cpu and query.dtype is torch.bfloat16:
+            return _attend_in_steps(query, key, value, mask, causal)
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, H, L, D / H)
+
+
+def _attend_in_steps(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
+    """As fused attention. On a CPU that one is no faster in bfloat16 than in float32, and two matrix products are."""
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)  # (B, H, L, L)
+    if causal:
+        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    return scores.softmax(-1) @ value
 
 
 class MLP(nn.Module):
