@@ -42,7 +42,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--clips", type=int, default=8, help="one-second clips in a batch (default 8)")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of each timing; the best counts")
-    parser.add_argument("--shapes", type=Path, default=Path("../shared/golden/huge_shapes.json"), metavar="FILE")
     parser.add_argument(
         "--checkpoint", type=Path, metavar="DIR", help="where to write, or find, the formula checkpoint"
     )
@@ -54,29 +53,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     if importlib.util.find_spec("imagebind") is None:
         print("imagebind-unofficial is not installed, so there is nothing to compare with; see docs/imagebind.md")
         return 0
-    if not arguments.shapes.exists():
-        print(f"the list of the checkpoint's tensors, {arguments.shapes}, is not there; name it with --shapes")
-        return 0
     if arguments.ready:
         print(json.dumps(_ready(arguments.ready, arguments.checkpoint)))
         return 0
     with tempfile.TemporaryDirectory() as scratch:
         checkpoint = arguments.checkpoint or Path(scratch)
-        write_checkpoint(checkpoint / "imagebind_huge.pth", arguments.shapes)
+        write_checkpoint(checkpoint / "imagebind_huge.pth")
         if not arguments.skip_ready:
-            _compare_ready(checkpoint, arguments.shapes)
+            _compare_ready(checkpoint)
         _compare_speed(checkpoint, arguments.clips, arguments.rounds)
     return 0
 
 
-def write_checkpoint(path: Path, shapes: Path) -> None:
+def write_checkpoint(path: Path) -> None:
     """All 1,311 tensors of the official layout, from the formula; 4.8 GB."""
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    names = json.loads(shapes.read_text())
-    modalities = tuple({name.split(".")[1] for name in names})
-    torch.save(formula.state_dict(SALT, names, modalities), path)
+    official = reference()[1].imagebind_huge(pretrained=False).state_dict()
+    shapes = {name: list(value.shape) for name, value in official.items()}
+    del official
+    torch.save(formula.state_dict(SALT, shapes, tuple({name.split(".")[1] for name in shapes})), path)
 
 
 def reference() -> tuple[ModuleType, ModuleType]:
@@ -127,12 +124,12 @@ def _ready(kind: str, checkpoint: Path) -> dict[str, float]:
     return {"ready": ready, "answered": answered, "gigabytes": peak}
 
 
-def _compare_ready(checkpoint: Path, shapes: Path) -> None:
+def _compare_ready(checkpoint: Path) -> None:
     print("getting ready to encode audio and text, and the first clip and text encoded")
     baseline = None
     for kind in ("reference", *PRECISIONS):
         command = [sys.executable, "-m", "benchmarks.imagebind", "--ready", kind, "--checkpoint", str(checkpoint)]
-        output = subprocess.run([*command, "--shapes", str(shapes)], capture_output=True, text=True, check=True).stdout
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         found = json.loads(output.splitlines()[-1])
         baseline = baseline or found
         print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ from torch.nn import functional as F
 
 from kws_imagebind import frontend, load_encoder
 from kws_imagebind.audio import resample
+from kws_imagebind.cli import main
 from kws_imagebind.encoders import Encoder, EncoderError
 from kws_imagebind.encoders import imagebind_weights as weights
 from kws_imagebind.encoders.imagebind import ImageBindEncoder, resolve_precision
-from kws_imagebind.models.imagebind import ImageBind
+from kws_imagebind.models.imagebind import ImageBind, ImageBindConfig
 from tests.checkpoint_server import serve
 from tests.test_imagebind_model import GOLDEN, SALT, SHAPES, SMALL, formula, small_model
 
@@ -234,3 +236,41 @@ def test_a_new_model_is_not_made_with_random_weights(folder: Path) -> None:
     found = model.state_dict()
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_the_command_line_downloads_and_evaluates(
+    folder: Path,
+    tones: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(ImageBindConfig, "huge", classmethod(lambda _: SMALL))
+    monkeypatch.setenv("KWS_IMAGEBIND_CHECKPOINTS", str(tmp_path / "weights"))
+    evaluate = [
+        "evaluate",
+        "--encoder",
+        "imagebind",
+        "--data",
+        str(tones),
+        "--keywords",
+        "440,1000",
+        "--no-cache",
+        "--json",
+    ]
+    assert main(evaluate) == 2
+    assert "kws-imagebind download imagebind" in capsys.readouterr().err
+    content = (folder / "imagebind_huge.pth").read_bytes()
+    with serve(content) as url:
+        monkeypatch.setattr(weights, "PUBLISHED", weights.Source(url, len(content)))
+        assert main(["download", "imagebind", "--modalities", "audio,text"]) == 0
+        assert main(["download", "imagebind", "--modalities", "audio,smell"]) == 2
+    assert capsys.readouterr().out.strip().endswith("imagebind_huge.audio-text.safetensors")
+    assert main(evaluate) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert (results["n"], results["encoder"], results["templates"]) == (16, "imagebind", ["a person saying {}"])
+    monkeypatch.undo()
+    monkeypatch.setattr(ImageBindConfig, "huge", classmethod(lambda _: SMALL))
+    monkeypatch.setenv("KWS_IMAGEBIND_CHECKPOINTS", str(tmp_path / "weights"))
+    assert main(evaluate) == 0  # the same file, once it is no longer what is published
+    assert json.loads(capsys.readouterr().out)["encoder"] == "imagebind (not the published weights)"

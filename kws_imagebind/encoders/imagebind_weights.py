@@ -103,7 +103,7 @@ def default_folder() -> Path:
 def download(
     folder: Path | None = None,
     modalities: Iterable[str] | None = None,
-    source: Source = PUBLISHED,
+    source: Source | None = None,
     pause: float = PAUSE_SECONDS,
     quiet: bool = False,
 ) -> Path:
@@ -112,7 +112,7 @@ def download(
     Args:
         folder: where to put them; by default `default_folder()`.
         modalities: bring the tensors of these alone; by default the whole file.
-        source: where to get them.
+        source: where to get them; by default Meta's server.
         pause: seconds before the second fruitless attempt.
         quiet: show no progress.
 
@@ -123,7 +123,7 @@ def download(
         DownloadError: it did not come right; no bad file lies under the final name.
         EncoderError: an unknown modality.
     """
-    folder = folder or default_folder()
+    folder, source = folder or default_folder(), source or PUBLISHED
     wanted = check_modalities(modalities) if modalities is not None else None
     _show_notice(folder)
     whole = folder / f"{STEM}.pth"

@@ -90,7 +90,7 @@ class Int8Attention(Attention):
         self.dim, self.heads, self.causal = attention.dim, attention.heads, attention.causal
         self.bias_k, self.bias_v = attention.bias_k, attention.bias_v
         self.out_proj = Int8Linear.of(attention.out_proj)
-        self.half = has_bf16()
+        self.in_bf16 = has_bf16()
         self.projections = nn.ModuleDict()
         for part in parts:
             rows = attention.rows(part)
@@ -100,7 +100,7 @@ class Int8Attention(Attention):
         return self.projections[part](x)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, all_tokens: bool) -> Tensor:
-        if not self.half:
+        if not self.in_bf16:
             return super().attend(query, key, value, mask, all_tokens)
         mixed = super().attend(query.bfloat16(), key.bfloat16(), value.bfloat16(), mask, all_tokens)
         return mixed.to(query.dtype)
