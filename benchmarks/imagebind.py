@@ -10,12 +10,14 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import logging
 import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -78,6 +80,8 @@ def write_checkpoint(path: Path) -> None:
 
 def reference() -> tuple[ModuleType, ModuleType]:
     """The official package's `data` and `models.imagebind_model`, mended for today's torchvision and torchaudio."""
+    logging.disable(logging.WARNING)  # it warns at every clip that is not two seconds long
+    warnings.simplefilter("ignore")
     import torchaudio
     import torchvision.transforms._functional_tensor as functional_tensor
 

@@ -32,7 +32,6 @@ _CURLY = {**dict.fromkeys("‘’‚‛ʼ", "'"), **dict.fromkeys("“”„‟"
 _LIGATURES = {"ĳ": "ij", "Ĳ": "IJ", "ŉ": "ʼn"} | {
     letter: unicodedata.normalize("NFKC", letter) for letter in "Ǆǅǆﬀﬁﬂﬃﬄﬅﬆ"
 }
-_LINE_ENDS = {"\r\n": "\n", "\r": "\n", "\u2028": "\n", "\u2029": "\n", "\x85": "\n"}
 _CONTROLS = [
     *range(0x09), 0x0B, *range(0x0E, 0x20), 0x7F,  # C0
     *range(0x206A, 0x2070), 0xFEFF, *range(0xFFF9, 0xFFFD),  # shaping, byte-order mark, annotations
@@ -44,6 +43,8 @@ _REPLACED = str.maketrans(
         # Half and full width forms (and the ideographic space) to the usual ones.
         **{chr(code): unicodedata.normalize("NFKC", chr(code)) for code in [0x3000, *range(0xFF01, 0xFFF0)]},
         **dict.fromkeys(map(chr, _CONTROLS)),
+        # C1 controls are what text in Windows' code page 1252 looks like when it is read as Latin-1.
+        **{chr(code): bytes([code]).decode("cp1252", "ignore") or chr(code) for code in range(0x80, 0xA0)},
     }
 )
 
@@ -115,29 +116,24 @@ def clean(text: str) -> str:
     >>> clean("  Don’t\\n STOP &amp;amp; listen ")
     "don't stop & listen"
     """
-    text = "\n".join(_tidied(line) for line in _with_newlines(text).split("\n"))
-    text = html.unescape(html.unescape(text))
+    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # half a surrogate pair is no text
+    text = html.unescape(html.unescape("\n".join(_tidied(text.split("\n")))))
     return " ".join(text.split()).lower()
 
 
-def _with_newlines(text: str) -> str:
-    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # half a surrogate pair is no text
-    for end, newline in _LINE_ENDS.items():
-        text = text.replace(end, newline)
-    return text
-
-
-def _tidied(line: str) -> str:
+def _tidied(lines: list[str]) -> Iterator[str]:
     """The repairs of the library CLIP calls (ftfy) that do not depend on guessing an encoding."""
-    entities = "<" not in line  # a line with tags is HTML already
-    while True:
-        before = line
-        if entities:
-            line = html.unescape(line)
-        line = _TERMINAL_ESCAPE.sub("", line)
-        line = unicodedata.normalize("NFC", line.translate(_REPLACED))
-        if line == before:
-            return line
+    entities = True
+    for line in lines:
+        entities = entities and "<" not in line  # from the first tag on, the text is HTML already
+        before = None
+        while line != before:
+            before = line
+            if entities:
+                line = html.unescape(line)
+            line = _TERMINAL_ESCAPE.sub("", line)
+            line = unicodedata.normalize("NFC", line.translate(_REPLACED))
+        yield line
 
 
 def _words(text: str) -> Iterator[str]:

@@ -18,7 +18,8 @@ class Behaviour:
     Attributes:
         cuts: how many answers end early, at a random byte of their first half.
         seed: of those bytes.
-        lie: "" for none; "ignores": answers 200 with everything; "shifted": another range, and says so;
+        lie: "" for none; "ignores": answers 200 with everything; "shifted": serves a range that begins seven bytes
+            later, and says so;
             "claims": other bytes than the range it claims; "probe": serves the first byte as asked, and later ignores.
         corrupt: position of a byte that is sent inverted.
         corrupt_times: how often; after that it is sent right.
@@ -65,8 +66,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("ETag", self.how.etag)
         self.send_header("Content-Length", str(len(body)))
         if status == 206:
-            shown = start + (7 if self.how.lie == "shifted" else 0)
-            self.send_header("Content-Range", f"bytes {shown}-{end - 1}/{len(self.content)}")
+            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(self.content)}")
         self.send_header("Connection", "close")
         self.end_headers()
         body = self._cut(self._damaged(body, start))
@@ -81,7 +81,8 @@ class _Handler(BaseHTTPRequestHandler):
         if asked is None or stale or ignores:
             return 0, len(self.content), 200
         start, end = asked.removeprefix("bytes=").split("-")
-        return int(start), min(int(end) + 1, len(self.content)), 206
+        late = 7 if self.how.lie == "shifted" and asked != "bytes=0-0" else 0
+        return int(start) + late, min(int(end) + 1, len(self.content)), 206
 
     def _damaged(self, body: bytes, start: int) -> bytes:
         at = None if self.how.corrupt is None else self.how.corrupt - start

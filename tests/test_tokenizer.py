@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kws_imagebind import tokenizer
@@ -44,11 +44,15 @@ def test_written_special_tokens_are_special() -> None:
     assert tokenizer.encode("yes<|endoftext|>") == [1958, tokenizer.END]
 
 
-ALPHABET = st.sampled_from("aAbB'’s\t \n\r.,!?0٣²Ⅷ½<>&;#éß日本ﬁａ１–—…\u0301\u00a0😀_-\"“ſİ\x07\x7f\ufeff")
+ALPHABET = st.sampled_from("aAbB'’s\t \n\r.,!?0٣²Ⅷ½<>&;#éß日本ﬁａ１–—…\u0301\u00a0😀_-\"“ſİ\x07\x85\x91\x81\x7f\ufeff")
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(ALPHABET, max_size=24))
+@example("&amp;amp;amp;lt;b")  # a line without '<' is resolved to the end, and then twice
+@example("<i>&amp;amp;amp;amp;lt;b\n&amp;amp;amp;amp;lt;b")
+@example("&amp;amp;amp;lt;\r<")
+@example("\x1b[36;44mblue")
 def test_cleaning_agrees_with_ftfy(text: str) -> None:
     ftfy = pytest.importorskip("ftfy")
     import html

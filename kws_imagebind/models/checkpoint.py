@@ -96,7 +96,6 @@ class _Storage:
 @dataclass(frozen=True)
 class _Tensor:
     storage: _Storage
-    offset: int
     shape: tuple[int, ...]
     stride: tuple[int, ...]
 
@@ -108,7 +107,7 @@ class _TensorUnpickler(pickle.Unpickler):
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return lambda storage, offset, shape, stride, *_: _Tensor(storage, offset, tuple(shape), tuple(stride))
+            return lambda storage, offset, shape, stride, *_: _Tensor(storage, tuple(shape), tuple(stride))
         if (module, name) == ("torch._utils", "_rebuild_parameter"):
             return lambda tensor, *_: tensor
         if module == "torch" and name in STORAGES:
@@ -128,5 +127,5 @@ def _record(name: str, tensor: _Tensor, records: dict[str, zipfile.ZipInfo], pre
     strides = [math.prod(tensor.shape[i + 1 :]) for i in range(len(tensor.shape))]
     in_order = all(s == t or n == 1 for s, t, n in zip(strides, tensor.stride, tensor.shape, strict=True))
     size = width * math.prod(tensor.shape)
-    whole = in_order and tensor.offset == 0 and size == info.file_size and info.compress_type == zipfile.ZIP_STORED
+    whole = in_order and size == info.file_size and info.compress_type == zipfile.ZIP_STORED
     return TensorRecord(name, dtype, tensor.shape, info.header_offset, size, info.CRC, whole)
