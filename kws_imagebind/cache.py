@@ -39,7 +39,7 @@ def _state(path: Path) -> str:
 
 
 class EmbeddingStore:
-    """The embeddings of one encoder in a cache folder.
+    """The embeddings of one encoder in a cache folder; a context manager, which closes the file at its end.
 
     Args:
         folder: made if it is not there; several processes and encoders may share it.
@@ -52,7 +52,11 @@ class EmbeddingStore:
         with self._guard():
             folder.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(self.path, timeout=60)
-            self._database.executescript(_SCHEMA)
+            try:
+                self._database.executescript(_SCHEMA)
+            except sqlite3.Error:
+                self._database.close()
+                raise
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
@@ -117,5 +121,8 @@ class EmbeddingStore:
                 query = f"SELECT * FROM embedding WHERE encoder = ? AND content IN ({marks})"
                 yield from self._database.execute(query, [self._fingerprint, *part])
 
-    def close(self) -> None:
+    def __enter__(self) -> EmbeddingStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._database.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -88,28 +89,27 @@ def embed(
     if batch_size < 1:
         raise ValueError(f"batch size {batch_size}; expected at least 1")
     started = time.perf_counter()
-    store = EmbeddingStore(Path(cache), encoder.fingerprint, encoder.dim) if cache is not None else None
-    paths = [utterance.path for utterance in dataset.utterances]
-    contents = store.contents(paths) if store else [_name(path) for path in paths]
-    vectors = store.get(content for content in contents if content) if store else {}
-    cached = sum(content in vectors for content in contents)
-    todo: dict[bytes, Utterance] = {}  # one clip for each content: copies are encoded once
-    skipped: dict[bytes, Skipped] = {}
-    for utterance, content in zip(dataset.utterances, contents, strict=True):
-        content = content or _name(utterance.path)  # unreadable, which decoding will put into words
-        if content not in vectors:
-            todo.setdefault(content, utterance)
-    bar = tqdm(total=len(dataset), initial=cached, unit="clip", desc=f"{encoder.name} hears", disable=not progress)
-    for batch in _decoded(list(todo.items()), encoder.sample_rate, batch_size, on_error, skipped):
-        encoded = encoder.encode_audio([waveform for _, waveform in batch])
-        hashes = [content for content, _ in batch]
-        if store:
-            store.put(hashes, encoded)
-        vectors.update(zip(hashes, encoded, strict=True))
-        bar.update(len(batch))
-    bar.close()
-    if store:
-        store.close()
+    with EmbeddingStore(Path(cache), encoder.fingerprint, encoder.dim) if cache is not None else nullcontext() as store:
+        paths = [utterance.path for utterance in dataset.utterances]
+        known = store.contents(paths) if store else [None] * len(paths)
+        # A file that cannot be read, or need not be before it is decoded, goes by its path.
+        contents = [content or _name(path) for content, path in zip(known, paths, strict=True)]
+        vectors = store.get(contents) if store else {}
+        cached = sum(content in vectors for content in contents)
+        todo: dict[bytes, Utterance] = {}  # one clip for each content: copies are encoded once
+        skipped: dict[bytes, Skipped] = {}
+        for utterance, content in zip(dataset.utterances, contents, strict=True):
+            if content not in vectors:
+                todo.setdefault(content, utterance)
+        bar = tqdm(total=len(dataset), initial=cached, unit="clip", desc=f"{encoder.name} hears", disable=not progress)
+        with bar:
+            for batch in _decoded(list(todo.items()), encoder.sample_rate, batch_size, on_error, skipped):
+                encoded = encoder.encode_audio([waveform for _, waveform in batch])
+                hashes = [content for content, _ in batch]
+                if store:
+                    store.put(hashes, encoded)
+                vectors.update(zip(hashes, encoded, strict=True))
+                bar.update(len(batch))
     return _assemble(encoder, dataset, contents, vectors, skipped, cached, time.perf_counter() - started)
 
 
@@ -160,7 +160,7 @@ def _try_to_load(utterance: Utterance, sample_rate: int) -> Tensor | AudioError:
 def _assemble(
     encoder: Encoder,
     dataset: Dataset,
-    contents: Sequence[bytes | None],
+    contents: Sequence[bytes],
     vectors: dict[bytes, Tensor],
     skipped: dict[bytes, Skipped],
     cached: int,
@@ -168,7 +168,6 @@ def _assemble(
 ) -> Embeddings:
     kept, missing = [], []
     for index, (utterance, content) in enumerate(zip(dataset.utterances, contents, strict=True)):
-        content = content or _name(utterance.path)
         if content in vectors:
             kept.append((index, vectors[content]))
         else:

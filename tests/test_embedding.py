@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -135,17 +136,17 @@ def test_a_damaged_cache_says_what_to_do(tone_encoder: ToneEncoder, tones: Path,
 
 
 def test_a_cache_of_vectors_of_another_length_is_refused(tmp_path: Path) -> None:
-    store = EmbeddingStore(tmp_path, "x", 4)
-    store.put([b"a"], torch.ones(1, 4))
-    with pytest.raises(CacheError, match="damaged"):
-        EmbeddingStore(tmp_path, "x", 5).get([b"a"])
+    with EmbeddingStore(tmp_path, "x", 4) as store:
+        store.put([b"a"], torch.ones(1, 4))
+    with EmbeddingStore(tmp_path, "x", 5) as store, pytest.raises(CacheError, match="damaged"):
+        store.get([b"a"])
 
 
 def test_a_batch_is_stored_whole_or_not_at_all(tmp_path: Path) -> None:
-    store = EmbeddingStore(tmp_path, "x", 4)
-    with pytest.raises(ValueError, match=r"zip\(\)"):
-        store.put([b"a", b"b"], torch.ones(1, 4))
-    assert store.get([b"a", b"b"]) == {}
+    with EmbeddingStore(tmp_path, "x", 4) as store:
+        with pytest.raises(ValueError, match=r"zip\(\)"):
+            store.put([b"a", b"b"], torch.ones(1, 4))
+        assert store.get([b"a", b"b"]) == {}
 
 
 RUN = """
@@ -181,7 +182,7 @@ def test_a_killed_run_keeps_its_batches_and_goes_on_to_the_same_numbers(tones: P
 
 def _stored(cache: Path) -> int:
     try:
-        with sqlite3.connect(f"file:{cache / FILE}?mode=ro", uri=True) as database:
+        with closing(sqlite3.connect(f"file:{cache / FILE}?mode=ro", uri=True)) as database:
             return database.execute("SELECT count(*) FROM embedding").fetchone()[0]
     except sqlite3.Error:
         return 0
