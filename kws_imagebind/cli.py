@@ -192,7 +192,7 @@ def _spot(arguments: argparse.Namespace) -> int:
 
 
 def _download(arguments: argparse.Namespace) -> int:
-    from kws_imagebind.encoders.imagebind_weights import download
+    from kws_imagebind.encoders.imagebind_download import download
 
     modalities = arguments.modalities.split(",") if arguments.modalities else None
     print(download(arguments.checkpoints, modalities))

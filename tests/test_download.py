@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from kws_imagebind import download as dl
-from kws_imagebind.encoders import EncoderError
+from kws_imagebind.encoders import EncoderError, imagebind_download
 from kws_imagebind.encoders import imagebind_weights as weights
 from kws_imagebind.models.checkpoint import CheckpointError, read_index
 from tests.checkpoint_server import Behaviour, serve
@@ -42,7 +42,7 @@ def source(url: str, content: bytes) -> weights.Source:
 
 
 def get(url: str, content: bytes, folder: Path, modalities: tuple[str, ...] | None = None) -> Path:
-    return weights.download(folder, modalities, source(url, content), pause=0.001, quiet=True)
+    return imagebind_download.download(folder, modalities, source(url, content), pause=0.001, quiet=True)
 
 
 def final_files(folder: Path) -> list[str]:
@@ -73,7 +73,7 @@ def test_twenty_cuts_at_random_bytes(
 
 
 def test_a_subset_costs_a_subset(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "NEARBY", 10_000)  # this checkpoint is a thousandth of the real one's size
+    monkeypatch.setattr(imagebind_download, "NEARBY", 10_000)  # this checkpoint is a thousandth of the real one's size
     monkeypatch.setattr(dl, "BLOCK", 10_000)
     how = Behaviour()
     with serve(content, how) as url:
@@ -178,7 +178,7 @@ def _end_after(url: str, content: bytes, folder: Path, modalities: tuple[str, ..
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(dl, "progress", lambda *_: Bar())
-        patch.setattr(weights, "progress", lambda *_: Bar())
+        patch.setattr(imagebind_download, "progress", lambda *_: Bar())
         get(url, content, folder, modalities)
 
 
@@ -256,7 +256,7 @@ def test_the_licence_is_shown_once(content: bytes, tmp_path: Path, capsys: pytes
 
 def test_unknown_modalities_are_refused(tmp_path: Path) -> None:
     with pytest.raises(EncoderError, match="modalities are some of audio, text, vision; got 'smell'"):
-        weights.download(tmp_path, ["smell"])
+        imagebind_download.download(tmp_path, ["smell"])
 
 
 def test_the_index_is_that_of_torch(content: bytes, state: dict[str, torch.Tensor]) -> None:

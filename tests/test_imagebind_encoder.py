@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from kws_imagebind import frontend, load_encoder
 from kws_imagebind.audio import resample
 from kws_imagebind.cli import main
-from kws_imagebind.encoders import Encoder, EncoderError
+from kws_imagebind.encoders import Encoder, EncoderError, imagebind_download
 from kws_imagebind.encoders import imagebind_weights as weights
 from kws_imagebind.encoders.imagebind import ImageBindEncoder, resolve_precision
 from kws_imagebind.models.imagebind import ImageBind, ImageBindConfig
@@ -156,7 +156,7 @@ def test_precisions_are_those_of_the_device() -> None:
 
 def test_a_subset_is_the_same_encoder(encoder: ImageBindEncoder, folder: Path, tmp_path: Path) -> None:
     with serve((folder / "imagebind_huge.pth").read_bytes()) as url:
-        weights.download(tmp_path, ["audio", "text"], weights.Source(url), quiet=True)
+        imagebind_download.download(tmp_path, ["audio", "text"], weights.Source(url), quiet=True)
     subset = load(tmp_path)
     assert subset.fingerprint == encoder.fingerprint
     assert torch.equal(subset.encode_text(["yes"]), encoder.encode_text(["yes"]))
