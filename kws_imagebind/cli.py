@@ -6,11 +6,13 @@ Results go to stdout, progress and notices to stderr; bad input ends with exit c
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+UNREAD = 141  # what a shell reports of a program that SIGPIPE ended
 CACHE = ".cache"
 
 
@@ -32,13 +35,20 @@ class _Parser(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = _Parser(prog="kws-imagebind", description="Zero-shot keyword spotting, measured honestly.")
-    top.add_argument("--version", action="version", version=f"kws-imagebind {version('kws-imagebind')}")
+    top.add_argument("--version", action="version", version=f"kws-imagebind {_version()}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_evaluate(commands)
     _add_spot(commands)
     _add_download(commands)
     _add_list(commands)
     return top
+
+
+def _version() -> str:
+    try:
+        return version("kws-imagebind")
+    except PackageNotFoundError:
+        return "(not installed)"
 
 
 def _add_evaluate(commands: argparse._SubParsersAction) -> None:
@@ -120,6 +130,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     import kws_imagebind as kws
 
     dataset = _dataset(arguments)
+    if arguments.output:
+        arguments.output.mkdir(parents=True, exist_ok=True)  # or say now, not after all clips, that it cannot be
     encoder = kws.load_encoder(arguments.encoder, device=arguments.device, precision=arguments.precision)
     scorer = kws.ZeroShotClassifier(encoder, dataset.keywords, arguments.template)
     audio = kws.embed(
@@ -166,15 +178,15 @@ def _dataset(arguments: argparse.Namespace) -> Dataset:
 
 
 def _spot(arguments: argparse.Namespace) -> int:
-    from kws_imagebind import AudioError, load_encoder, spot
-    from kws_imagebind.keywords import parse_keywords
+    from kws_imagebind import AudioError, ZeroShotClassifier, load_encoder
+    from kws_imagebind.spotting import rank
 
-    words = parse_keywords(arguments.words)
     encoder = load_encoder(arguments.encoder, device=arguments.device, precision=arguments.precision)
+    scorer = ZeroShotClassifier(encoder, arguments.words, arguments.template)
     code = 0
     for recording in arguments.recordings:
         try:
-            ranked = spot(recording, words, encoder, arguments.template)[: arguments.top]
+            ranked = rank(recording, encoder, scorer)[: arguments.top]
         except AudioError as error:  # the other recordings still get their answer
             _say(f"kws-imagebind spot: {error}")
             code = BAD_INPUT
@@ -187,8 +199,16 @@ def _spot(arguments: argparse.Namespace) -> int:
             print(recording)
         width = max(len(word) for word, _ in ranked)
         for word, score in ranked:
-            print(f"{word:<{width}}  {score:6.3f}  {'█' * round(30 * max(0.0, score))}".rstrip())
+            print(f"{word:<{width}}  {score:6.3f}  {_bar(score)}".rstrip())
     return code
+
+
+def _bar(score: float) -> str:
+    try:
+        "█".encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return "#" * round(30 * max(0.0, score))
+    return "█" * round(30 * max(0.0, score))
 
 
 def _download(arguments: argparse.Namespace) -> int:
@@ -253,14 +273,21 @@ def _bad_input() -> tuple[type[Exception], ...]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code."""
     arguments = parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file's name may be what a terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("kws_imagebind").setLevel(logging.INFO)
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
         return run(arguments)
     except KeyboardInterrupt:
-        _say("\ninterrupted; the same command goes on from the cache")
+        goes_on = arguments.command == "evaluate" and not arguments.no_cache
+        _say("\ninterrupted" + ("; the same command goes on from the cache" if goes_on else ""))
         return INTERRUPTED
+    except BrokenPipeError:  # whoever read the output has had enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
     except Exception as error:
         if not isinstance(error, _bad_input()):
             raise

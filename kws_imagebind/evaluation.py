@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,9 @@ from typing import Any
 
 import torch
 
+from kws_imagebind.datasets.base import listed
 from kws_imagebind.embedding import Embeddings
+from kws_imagebind.files import whole
 from kws_imagebind.metrics import MetricError, Metrics, measure, ranking
 from kws_imagebind.statistics import Interval
 from kws_imagebind.zero_shot import Scores
@@ -67,6 +68,11 @@ class Evaluation:
         return self.metrics.top_k_accuracy
 
     @property
+    def task(self) -> str:
+        """The data set's task, or "custom" where the candidates are others than its keywords."""
+        return self.audio.dataset.task if self.scores.labels == self.audio.dataset.labels else "custom"
+
+    @property
     def n(self) -> int:
         return len(self.audio)
 
@@ -107,9 +113,9 @@ class Evaluation:
 
     def as_dict(self) -> dict[str, Any]:
         """The content of `results.json`."""
-        dataset, encoded = self.audio.dataset, len(self.audio) - self.audio.cached
+        dataset, encoded = self.audio.dataset, self.audio.encoded
         return {
-            "task": dataset.task,
+            "task": self.task,
             "dataset": dataset.name,
             "split": dataset.split,
             "note": dataset.note,
@@ -121,7 +127,7 @@ class Evaluation:
             "metrics": {
                 "accuracy": self.accuracy.as_dict(),
                 "macro_accuracy": self.macro_accuracy.as_dict(),
-                "top5_accuracy": self.top5_accuracy.as_dict(),
+                "top5_accuracy": {**self.top5_accuracy.as_dict(), "k": self.metrics.k},
             },
             "per_class": {word: interval.as_dict() for word, interval in self.per_class.items()},
             "skipped": [{"path": skip.key, "reason": skip.reason} for skip in self.audio.skipped],
@@ -139,9 +145,9 @@ class Evaluation:
         rows = [
             ("accuracy", str(self.accuracy)),
             ("macro accuracy", str(self.macro_accuracy)),
-            (f"top-{k} accuracy", str(self.top5_accuracy)),
+            *([(f"top-{k} accuracy", str(self.top5_accuracy))] if k < len(self.scores.labels) else []),
             ("chance", f"{100 * self.chance:.1f} %, {len(self.scores.labels)} keywords"),
-            ("data", f"{dataset.name}{split}, task {dataset.task}; {dataset.note}".rstrip("; ")),
+            ("data", f"{dataset.name}{split}, task {self.task}; {dataset.note}".rstrip("; ")),
             ("encoder", f"{self.audio.encoder}, {self.audio.fingerprint}"),
             ("prompts", ", ".join(f"'{template}'" for template in self.scores.templates)),
             ("intervals", "95 %, Wilson; clips taken as independent"),
@@ -173,7 +179,7 @@ class Evaluation:
             if error.name != "matplotlib":
                 raise
             return []
-        title = f"{self.audio.encoder}, zero-shot, {self.audio.dataset.name} {self.audio.dataset.task}"
+        title = f"{self.audio.encoder}, zero-shot, {self.audio.dataset.name} {self.task}"
         figures = {
             "confusion_matrix.png": confusion_matrix_figure(self.metrics.confusion, self.scores.labels, title),
             "per_class.png": per_class_figure(self.metrics.per_class, self.scores.labels, self.chance, title),
@@ -184,23 +190,26 @@ class Evaluation:
 
 
 def evaluate(scores: Scores, audio: Embeddings, seed: int | None = None) -> Evaluation:
-    """What scores are worth against the true keywords of the clips.
+    """What scores are worth against what the clips say.
+
+    The candidates need not be the data set's keywords: the same embeddings may be scored against any words, as long as
+    what the clips say is among them.
 
     Args:
-        scores: of the clips, one column a keyword of the data set, in its order.
+        scores: of the clips, one row a clip and one column a candidate.
         audio: the clips.
         seed: of the subset, if the clips are one.
 
     Raises:
         MetricError: scores and clips do not belong together.
     """
-    expected = audio.dataset.labels
-    if scores.labels != expected:
-        raise MetricError(
-            f"the scores are of {len(scores.labels)} keywords ({', '.join(scores.labels[:3])}, …) that are not "
-            f"the data set's own {len(expected)} ({', '.join(expected[:3])}, …) in their order"
-        )
-    return Evaluation(scores, audio, measure(scores.values, audio.targets), seed)
+    columns = {label.casefold(): column for column, label in enumerate(scores.labels)}
+    spoken = [utterance.label for utterance in audio.utterances]
+    missing = sorted({label for label in spoken if label.casefold() not in columns})
+    if missing:
+        raise MetricError(f"the clips say {listed(missing)}, which is not among the candidates; add it to the keywords")
+    targets = torch.tensor([columns[label.casefold()] for label in spoken])
+    return Evaluation(scores, audio, measure(scores.values, targets), seed)
 
 
 def _versions() -> dict[str, str]:
@@ -224,8 +233,7 @@ def _csv(predictions: Sequence[Prediction]) -> str:
 
 
 def _write(path: Path, text: str) -> Path:
-    """Whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    # A file name that is no UTF-8 is written as its escape rather than not at all.
+    with whole(path) as part:
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")
     return path

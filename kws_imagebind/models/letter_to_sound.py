@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kws_imagebind.files import whole
 from kws_imagebind.phonemes import PHONEMES, Pronunciation, PronunciationError
 
 WEIGHTS = Path(__file__).parent.parent / "weights" / "letter_to_sound.safetensors"
@@ -100,10 +101,10 @@ class LetterToSound(nn.Module):
 
     def save(self, path: Path, notes: dict[str, str]) -> None:
         """Writes float16 safetensors with the sizes and `notes` in the metadata, whole or not at all."""
-        part = path.with_suffix(".part")
         tensors = {name: tensor.half().contiguous() for name, tensor in self.state_dict().items()}
-        save_file(tensors, part, metadata={"config": json.dumps(asdict(self.config)), **notes})
-        part.replace(path)
+        with whole(path) as part:
+            save_file(tensors, part, metadata={"config": json.dumps(asdict(self.config)), **notes})
+            part.chmod(0o644)  # safetensors keeps its files to their owner
 
     def forward(self, letters: Tensor) -> list[Tensor]:
         """Letter indices (batch, length) -> drafts of log-probabilities, each (batch, length * frames, symbols).
