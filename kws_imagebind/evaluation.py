@@ -144,7 +144,7 @@ class Evaluation:
             ("data", f"{dataset.name}{split}, task {dataset.task}; {dataset.note}".rstrip("; ")),
             ("encoder", f"{self.audio.encoder}, {self.audio.fingerprint}"),
             ("prompts", ", ".join(f"'{template}'" for template in self.scores.templates)),
-            ("intervals", "95 %, Wilson; clips taken as independent"),
+            ("intervals", self._intervals()),
         ]
         if self.audio.skipped:
             rows.append(("skipped", f"{len(self.audio.skipped)} recordings, listed in results.json"))
@@ -152,6 +152,14 @@ class Evaluation:
         rows.append(("confusions", mistakes or "none"))
         width = max(len(name) for name, _ in rows)
         return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+    def _intervals(self) -> str:
+        """How the intervals were made, in words."""
+        speakers = {utterance.speaker for utterance in self.audio.utterances}
+        if self.accuracy.method == "speaker-bootstrap":
+            return f"95 %, bootstrap over {len(speakers):,} speakers"
+        why = "one speaker said all clips" if len(speakers) == 1 and None not in speakers else "speakers are unknown"
+        return f"95 %, Wilson; clips taken as independent, for {why}"
 
     def save(self, folder: str | Path) -> list[Path]:
         """Writes results.json, predictions.csv and the figures; returns their paths.
@@ -200,7 +208,8 @@ def evaluate(scores: Scores, audio: Embeddings, seed: int | None = None) -> Eval
             f"the scores are of {len(scores.labels)} keywords ({', '.join(scores.labels[:3])}, …) that are not "
             f"the data set's own {len(expected)} ({', '.join(expected[:3])}, …) in their order"
         )
-    return Evaluation(scores, audio, measure(scores.values, audio.targets), seed)
+    speakers = [utterance.speaker for utterance in audio.utterances]
+    return Evaluation(scores, audio, measure(scores.values, audio.targets, speakers=speakers), seed)
 
 
 def _versions() -> dict[str, str]:

@@ -17,19 +17,25 @@ from kws_imagebind.datasets import Dataset, Utterance
 from kws_imagebind.embedding import Embeddings, Skipped
 from kws_imagebind.evaluation import Evaluation, evaluate
 from kws_imagebind.metrics import MetricError
+from kws_imagebind.statistics import cluster_bootstrap
 from kws_imagebind.zero_shot import Scores
 
 WORDS = ("yes", "no", "up", "down", "left", "right", "lamp")
 
 
-def example(n: int = 200, seed: int = 0, skipped: int = 0) -> tuple[Scores, Embeddings]:
-    """Scores that are right about half of the time; 'lamp' has no clips."""
+def example(n: int = 200, seed: int = 0, skipped: int = 0, speakers: int = 9) -> tuple[Scores, Embeddings]:
+    """Scores that are right about half of the time; 'lamp' has no clips. Without speakers nobody says who spoke."""
     rng = np.random.default_rng(seed)
     targets = rng.integers(0, len(WORDS) - 1, n)
     values = rng.normal(size=(n, len(WORDS)))
     values[np.arange(n), targets] += 1.2
     utterances = tuple(
-        Utterance(Path(f"{WORDS[target]}/{i}.wav"), WORDS[target], f"speaker{i % 9}", f"{WORDS[target]}/{i}.wav")
+        Utterance(
+            Path(f"{WORDS[target]}/{i}.wav"),
+            WORDS[target],
+            f"speaker{i % speakers}" if speakers else None,
+            f"{WORDS[target]}/{i}.wav",
+        )
         for i, target in enumerate(targets)
     )
     dataset = Dataset("folder", utterances, WORDS, "custom")
@@ -49,7 +55,7 @@ def example(n: int = 200, seed: int = 0, skipped: int = 0) -> tuple[Scores, Embe
 
 @pytest.mark.parametrize("seed", range(5))
 def test_metrics_and_intervals_are_scikit_learns_and_statsmodels(seed: int) -> None:
-    scores, audio = example(seed=seed)
+    scores, audio = example(seed=seed, speakers=0)
     result = evaluate(scores, audio)
     truth, guess = audio.targets.numpy(), scores.values.argmax(1).numpy()
     hits = int((truth == guess).sum())
@@ -105,10 +111,27 @@ def test_results_hold_the_contract(tmp_path: Path) -> None:
     assert results["versions"]["torch"] == importlib.metadata.version("torch")
 
 
+def test_intervals_draw_speakers_where_they_are_known_and_say_so_where_not() -> None:
+    known, unknown, single = (evaluate(*example(speakers=speakers)) for speakers in (9, 0, 1))
+    assert (
+        "bootstrap over 9 speakers" in str(known)
+        and known.as_dict()["metrics"]["accuracy"]["method"] == known.accuracy.method
+    )
+    expected = cluster_bootstrap(
+        [line.label == line.prediction for line in known.predictions], [line.speaker for line in known.predictions]
+    )
+    assert (known.accuracy.low, known.accuracy.high) == pytest.approx((expected.low, expected.high), abs=1e-3)
+    assert {i.method for i in (known.top5_accuracy, known.macro_accuracy, known.per_class["yes"])} == {
+        "speaker-bootstrap"
+    }
+    assert "Wilson; clips taken as independent, for speakers are unknown" in str(unknown)
+    assert "for one speaker said all clips" in str(single) and single.accuracy == unknown.accuracy
+
+
 def test_the_table_says_what_makes_a_number_believable() -> None:
     scores, audio = example(skipped=1)
     table = str(evaluate(scores, audio))
-    for part in ("n = 200", "[", "chance", "14.3 %", "7 keywords", "tone-1", "Wilson", "skipped", "'{}'"):
+    for part in ("n = 200", "[", "chance", "14.3 %", "7 keywords", "tone-1", "9 speakers", "skipped", "'{}'"):
         assert part in table, part
 
 
