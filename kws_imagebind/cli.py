@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from kws_imagebind.datasets import Dataset
+    from kws_imagebind.encoders import Encoder
+    from kws_imagebind.zero_shot import ZeroShotClassifier
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -35,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"kws-imagebind {version('kws-imagebind')}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_evaluate(commands)
+    _add_compare(commands)
     _add_spot(commands)
     _add_list(commands)
     return top
@@ -60,12 +63,29 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     data.add_argument("--seed", type=int, default=0, metavar="K", help="of the subset (default 0)")
     data.add_argument("--on-error", choices=("raise", "skip"), default="raise", help="at an unusable recording")
     run = command.add_argument_group("run")
+    run.add_argument(
+        "--calibrate", action="store_true", help="fit a temperature on the validation split of speech-commands"
+    )
     run.add_argument("--batch-size", type=_positive, default=64, metavar="N", help="clips at once (default 64)")
     run.add_argument("--cache", type=Path, default=Path(CACHE), metavar="DIR", help=f"of embeddings (default {CACHE})")
     run.add_argument("--no-cache", action="store_true", help="encode every clip again and keep nothing")
     run.add_argument("--output", type=Path, metavar="DIR", help="where to write the report")
     run.add_argument("--json", action="store_true", help="print the content of results.json instead of the table")
     run.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _add_compare(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser(
+        "compare",
+        help="tell which of several runs is better, and whether that can be chance",
+        description="Compares runs clip by clip, from their predictions: differences with intervals and p values.",
+    )
+    command.set_defaults(run=_compare)
+    command.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="a folder that evaluate wrote, or a CSV file"
+    )
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.add_argument("--mteb", type=Path, metavar="FILE", help="write the one RUN as MTEB's result JSON instead")
 
 
 def _add_spot(commands: argparse._SubParsersAction) -> None:
@@ -117,7 +137,12 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         on_error=arguments.on_error,
         progress=not arguments.quiet,
     )
-    result = kws.evaluate(scorer(audio), audio, seed=arguments.seed if arguments.limit else None)
+    result = kws.evaluate(
+        scorer(audio),
+        audio,
+        seed=arguments.seed if arguments.limit else None,
+        temperature=_temperature(arguments, dataset, encoder, scorer) if arguments.calibrate else None,
+    )
     print(json.dumps(result.as_dict(), ensure_ascii=False) if arguments.json else result)
     if arguments.output:
         written = result.save(arguments.output)
@@ -125,6 +150,36 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         if not any(path.suffix == ".png" for path in written):
             _say("no figures were drawn: install matplotlib, or this package with its extra 'plots'")
     return 0
+
+
+def _temperature(
+    arguments: argparse.Namespace, dataset: Dataset, encoder: Encoder, scorer: ZeroShotClassifier
+) -> float:
+    """The temperature that validation clips ask for."""
+    import kws_imagebind as kws
+    from kws_imagebind.datasets import DatasetError
+    from kws_imagebind.evaluation import fit_on_validation
+
+    if dataset.name != "speech-commands":
+        raise DatasetError(
+            f"data set '{dataset.name}' has no validation split to calibrate on; only speech-commands does"
+        )
+    validation = kws.load_dataset(
+        dataset.name,
+        root=arguments.data,
+        split="validation",
+        keywords=dataset.keywords,
+        version=arguments.dataset_version,
+    )
+    audio = kws.embed(
+        encoder,
+        validation,
+        cache=None if arguments.no_cache else arguments.cache,
+        batch_size=arguments.batch_size,
+        on_error=arguments.on_error,
+        progress=not arguments.quiet,
+    )
+    return fit_on_validation(scorer(audio), audio)
 
 
 def _dataset(arguments: argparse.Namespace) -> Dataset:
@@ -150,6 +205,24 @@ def _dataset(arguments: argparse.Namespace) -> Dataset:
     if len(dataset.keywords) < 2:
         raise KeywordError(f"'{dataset.keywords[0]}' is the only keyword; a choice needs at least two")
     return dataset.subset(arguments.limit, arguments.seed) if arguments.limit else dataset
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from kws_imagebind.comparison import compare
+    from kws_imagebind.mteb import mteb_result
+    from kws_imagebind.predictions import PredictionsError, find_predictions, read_predictions
+
+    runs = {str(run): read_predictions(find_predictions(run)) for run in arguments.runs}
+    if arguments.mteb is None:
+        found = compare(runs)
+        print(json.dumps(found.as_dict(), ensure_ascii=False) if arguments.json else found)
+        return 0
+    if len(runs) != 1:
+        raise PredictionsError(f"{len(runs)} runs for one MTEB result; expected one")
+    result = json.dumps(mteb_result(next(iter(runs.values()))), indent=2)
+    arguments.mteb.write_text(result + "\n", encoding="utf-8")
+    _say(f"wrote {arguments.mteb}")
+    return 0
 
 
 def _spot(arguments: argparse.Namespace) -> int:
@@ -212,6 +285,7 @@ def _bad_input() -> tuple[type[Exception], ...]:
     from kws_imagebind.keywords import KeywordError
     from kws_imagebind.metrics import MetricError
     from kws_imagebind.phonemes import PronunciationError
+    from kws_imagebind.predictions import PredictionsError
     from kws_imagebind.prompts import PromptError
 
     return (
@@ -222,6 +296,7 @@ def _bad_input() -> tuple[type[Exception], ...]:
         KeywordError,
         MetricError,
         OSError,
+        PredictionsError,
         PromptError,
         PronunciationError,
     )

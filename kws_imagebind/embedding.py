@@ -45,6 +45,8 @@ class Embeddings:
         skipped: clips of the data set that could not be used.
         cached: how many vectors came from the cache.
         seconds: what the rest took, decoding included.
+        precision: of the encoder's arithmetic.
+        padding: what the encoder does with recordings of other lengths than its own.
     """
 
     features: Tensor
@@ -56,6 +58,8 @@ class Embeddings:
     skipped: tuple[Skipped, ...] = ()
     cached: int = 0
     seconds: float = 0.0
+    precision: str = "unknown"
+    padding: str = "unknown"
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -186,4 +190,6 @@ def _assemble(
         skipped=tuple(missing),
         cached=cached,
         seconds=seconds,
+        precision=getattr(encoder, "precision", "unknown"),
+        padding=getattr(encoder, "padding", "unknown"),
     )
