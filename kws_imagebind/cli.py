@@ -37,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"kws-imagebind {version('kws-imagebind')}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_evaluate(commands)
+    _add_report(commands)
     _add_compare(commands)
     _add_spot(commands)
     _add_list(commands)
@@ -72,6 +73,21 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     run.add_argument("--output", type=Path, metavar="DIR", help="where to write the report")
     run.add_argument("--json", action="store_true", help="print the content of results.json instead of the table")
     run.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _add_report(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser(
+        "report",
+        help="make report.html and report.md from a table of predictions",
+        description="Makes report.html and report.md from a table of predictions alone, without any model.",
+    )
+    command.set_defaults(run=_report)
+    command.add_argument("run_", type=Path, metavar="RUN", help="a folder that evaluate wrote, or a CSV file")
+    command.add_argument("--output", type=Path, metavar="DIR", help="where to write (default: beside the table)")
+    command.add_argument("--audio", type=Path, metavar="DIR", help="where the clips lie, to make the worst playable")
+    words = command.add_mutually_exclusive_group()
+    words.add_argument("--task", metavar="T", help="the candidates; by default those of results.json, or what occurs")
+    words.add_argument("--keywords", metavar="A,B,C", help="the candidates, as your own list")
 
 
 def _add_compare(commands: argparse._SubParsersAction) -> None:
@@ -205,6 +221,23 @@ def _dataset(arguments: argparse.Namespace) -> Dataset:
     if len(dataset.keywords) < 2:
         raise KeywordError(f"'{dataset.keywords[0]}' is the only keyword; a choice needs at least two")
     return dataset.subset(arguments.limit, arguments.seed) if arguments.limit else dataset
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from kws_imagebind.keywords import label, parse_keywords, task
+    from kws_imagebind.predictions import find_predictions
+    from kws_imagebind.report import load_report, search, write_report
+
+    words = None
+    if arguments.task or arguments.keywords:
+        chosen = task(arguments.task).keywords if arguments.task else parse_keywords(arguments.keywords)
+        words = tuple(label(keyword) for keyword in chosen)
+    report = load_report(arguments.run_, words)
+    beside = find_predictions(arguments.run_).parent
+    places = [arguments.audio] if arguments.audio else [beside, Path(), Path("data"), Path("sample")]
+    for path in write_report(report, arguments.output or beside, search(places)):
+        print(path)
+    return 0
 
 
 def _compare(arguments: argparse.Namespace) -> int:

@@ -22,6 +22,7 @@ from kws_imagebind.datasets.speech_commands import official_split
 from kws_imagebind.embedding import Embeddings
 from kws_imagebind.metrics import MetricError, Metrics, measure, ranking
 from kws_imagebind.predictions import Prediction, predictions_csv
+from kws_imagebind.report import Report, title, write_report
 from kws_imagebind.statistics import Interval
 from kws_imagebind.zero_shot import Scores
 
@@ -185,9 +186,9 @@ class Evaluation:
         return f"95 %, Wilson; clips taken as independent, for {why}"
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Writes results.json, predictions.csv and the figures; returns their paths.
+        """Writes results.json, predictions.csv, report.html, report.md and the figures; returns their paths.
 
-        Without matplotlib (the `plots` extra) there are no figures, and the list is shorter.
+        Without matplotlib (the `plots` extra) there are no PNG figures, and the list is shorter.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -195,7 +196,10 @@ class Evaluation:
             _write(folder / "results.json", json.dumps(self.as_dict(), indent=2, ensure_ascii=False) + "\n"),
             _write(folder / "predictions.csv", predictions_csv(self.predictions)),
         ]
-        return written + self._save_figures(folder)
+        paths = {utterance.key: utterance.path for utterance in self.audio.utterances}
+        protocol = self.as_dict()
+        report = Report(self.predictions, self.scores.labels, protocol, title(protocol, folder))
+        return written + write_report(report, folder, paths.get) + self._save_figures(folder)
 
     def _save_figures(self, folder: Path) -> list[Path]:
         try:

@@ -467,9 +467,11 @@ def _bootstrap_interval(p: float, n: int, most: float, variance: float, worth: f
     That number is `most` where speakers do not matter, and by chance more; to cut it there would make limits too wide.
     """
     seen = min(CHANCE_EXCESS * most, p * (1 - p) / variance) if variance else most
-    effective = worth if p in (0.0, 1.0) else seen  # without a miss no variance is seen: take a speaker as one clip
     z = _quantile(confidence)
-    wider = (student_quantile(confidence, worth - 1) / z) ** 2
+    if p in (0.0, 1.0):  # no variance is seen, so none is estimated: take a speaker as one clip
+        effective, wider = worth, 1.0
+    else:
+        effective, wider = seen, (student_quantile(confidence, worth - 1) / z) ** 2
     low, high = _wilson_limits(p, effective / wider, z)
     return Interval(p, low, high, n, "speaker-bootstrap", confidence)
 

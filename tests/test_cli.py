@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -34,7 +35,10 @@ def test_the_main_job_reads_at_least_90_per_cent_on_the_sample(capsys: pytest.Ca
     results = json.loads(out)
     assert code == 0 and results["n"] >= 8 * 35 and results["metrics"]["accuracy"]["estimate"] >= 0.90
     names = {path.name for path in Path("report").iterdir()}
-    assert names == {"results.json", "predictions.csv", "confusion_matrix.png", "per_class.png"}
+    made = {"results.json", "predictions.csv", "report.html", "report.md"}
+    assert names == made | {"confusion_matrix.png", "per_class.png"}
+    page = Path("report/report.html").read_text()
+    assert "phonebind on sample" in page and page.count("<svg") >= 4
     assert "wrote results.json" in err and json.loads(Path("report/results.json").read_text()) == results
 
 
@@ -135,7 +139,22 @@ def test_runs_are_compared_and_written_for_mteb(capsys: pytest.CaptureFixture[st
     assert result["scores"]["test"][0]["main_score"] == pytest.approx(right / 4_074)
 
 
+def test_a_report_is_made_again_from_the_table_without_torch(tmp_path: Path) -> None:
+    table = "".join(f"{i}.wav,{'yes' if i % 2 else 'no'},yes\n" for i in range(40))
+    (tmp_path / "any.csv").write_text("path,label,prediction\n" + table)
+    code = (
+        "import sys; from kws_imagebind.cli import main; main(['report', 'any.csv', '--output', 'out']);"
+        "sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
+    )
+    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=here, check=False).returncode == 0
+    assert (tmp_path / "out" / "report.html").is_file() and (tmp_path / "out" / "report.md").is_file()
+
+
 WRONG = {
+    "row 2: the label 'lamp' is none of the 10 words": ["report", "few.csv", "--task", "v2-10"],
+    "no column label, prediction": ["report", "clip.csv"],
+    "is none of the 2 words (no, yes)": ["report", "few.csv", "--keywords", "no,yes"],
     "a comparison needs at least two": ["compare", "few.csv"],
     "few.csv, row 2: the label is empty": ["compare", "bad/few.csv", "few.csv"],
     "nowhere/x.csv cannot be read": ["compare", "few.csv", "nowhere/x.csv"],
@@ -168,6 +187,7 @@ WRONG = {
 def test_bad_input_ends_with_one_clear_line(capsys: pytest.CaptureFixture[str], reason: str) -> None:
     soundfile.write("clip.wav", np.zeros(16_000), 16_000)
     Path("bad").mkdir()
+    Path("clip.csv").write_text("path\nclip.wav\n")
     for name, row in (("few.csv", "a.wav,lamp,yes"), ("other.csv", "b.wav,yes,yes"), ("bad/few.csv", "a.wav,,yes")):
         Path(name).write_text(f"path,label,prediction\n{row}\n")
     code, _, err = run(capsys, *WRONG[reason], *(["--quiet"] if WRONG[reason][0] == "evaluate" else []))

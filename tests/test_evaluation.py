@@ -97,6 +97,8 @@ def test_results_hold_the_contract(tmp_path: Path) -> None:
     assert {path.name for path in written} == {
         "results.json",
         "predictions.csv",
+        "report.html",
+        "report.md",
         "confusion_matrix.png",
         "per_class.png",
     }
@@ -150,7 +152,7 @@ def test_without_clips_cached_or_matplotlib_the_numbers_are_still_written(
 
     monkeypatch.setattr(builtins, "__import__", without_matplotlib)
     written = evaluate(*example()).save(tmp_path)
-    assert [path.name for path in written] == ["results.json", "predictions.csv"]
+    assert [path.name for path in written] == ["results.json", "predictions.csv", "report.html", "report.md"]
 
 
 def test_confusions_come_from_the_most_frequent() -> None:
