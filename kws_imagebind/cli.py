@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from kws_imagebind.datasets import Dataset
+    from kws_imagebind.encoders import Encoder
+    from kws_imagebind.zero_shot import ZeroShotClassifier
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -38,6 +40,8 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"kws-imagebind {_version()}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_evaluate(commands)
+    _add_report(commands)
+    _add_compare(commands)
     _add_spot(commands)
     _add_download(commands)
     _add_list(commands)
@@ -71,12 +75,44 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     data.add_argument("--seed", type=int, default=0, metavar="K", help="of the subset (default 0)")
     data.add_argument("--on-error", choices=("raise", "skip"), default="raise", help="at an unusable recording")
     run = command.add_argument_group("run")
+    run.add_argument(
+        "--calibrate", action="store_true", help="fit a temperature on the validation split of speech-commands"
+    )
     run.add_argument("--batch-size", type=_positive, default=64, metavar="N", help="clips at once (default 64)")
     run.add_argument("--cache", type=Path, default=Path(CACHE), metavar="DIR", help=f"of embeddings (default {CACHE})")
     run.add_argument("--no-cache", action="store_true", help="encode every clip again and keep nothing")
     run.add_argument("--output", type=Path, metavar="DIR", help="where to write the report")
     run.add_argument("--json", action="store_true", help="print the content of results.json instead of the table")
     run.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _add_report(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser(
+        "report",
+        help="make report.html and report.md from a table of predictions",
+        description="Makes report.html and report.md from a table of predictions alone, without any model.",
+    )
+    command.set_defaults(run=_report)
+    command.add_argument("run_", type=Path, metavar="RUN", help="a folder that evaluate wrote, or a CSV file")
+    command.add_argument("--output", type=Path, metavar="DIR", help="where to write (default: beside the table)")
+    command.add_argument("--audio", type=Path, metavar="DIR", help="where the clips lie, to make the worst playable")
+    words = command.add_mutually_exclusive_group()
+    words.add_argument("--task", metavar="T", help="the candidates; by default those of results.json, or what occurs")
+    words.add_argument("--keywords", metavar="A,B,C", help="the candidates, as your own list")
+
+
+def _add_compare(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser(
+        "compare",
+        help="tell which of several runs is better, and whether that can be chance",
+        description="Compares runs clip by clip, from their predictions: differences with intervals and p values.",
+    )
+    command.set_defaults(run=_compare)
+    command.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="a folder that evaluate wrote, or a CSV file"
+    )
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.add_argument("--mteb", type=Path, metavar="FILE", help="write the one RUN as MTEB's result JSON instead")
 
 
 def _add_spot(commands: argparse._SubParsersAction) -> None:
@@ -142,7 +178,12 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         on_error=arguments.on_error,
         progress=not arguments.quiet,
     )
-    result = kws.evaluate(scorer(audio), audio, seed=arguments.seed if arguments.limit else None)
+    result = kws.evaluate(
+        scorer(audio),
+        audio,
+        seed=arguments.seed if arguments.limit else None,
+        temperature=_temperature(arguments, dataset, encoder, scorer) if arguments.calibrate else None,
+    )
     print(json.dumps(result.as_dict(), ensure_ascii=False) if arguments.json else result)
     if arguments.output:
         written = result.save(arguments.output)
@@ -150,6 +191,36 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         if not any(path.suffix == ".png" for path in written):
             _say("no figures were drawn: install matplotlib, or this package with its extra 'plots'")
     return 0
+
+
+def _temperature(
+    arguments: argparse.Namespace, dataset: Dataset, encoder: Encoder, scorer: ZeroShotClassifier
+) -> float:
+    """The temperature that validation clips ask for."""
+    import kws_imagebind as kws
+    from kws_imagebind.datasets import DatasetError
+    from kws_imagebind.evaluation import fit_on_validation
+
+    if dataset.name != "speech-commands":
+        raise DatasetError(
+            f"data set '{dataset.name}' has no validation split to calibrate on; only speech-commands does"
+        )
+    validation = kws.load_dataset(
+        dataset.name,
+        root=arguments.data,
+        split="validation",
+        keywords=dataset.keywords,
+        version=arguments.dataset_version,
+    )
+    audio = kws.embed(
+        encoder,
+        validation,
+        cache=None if arguments.no_cache else arguments.cache,
+        batch_size=arguments.batch_size,
+        on_error=arguments.on_error,
+        progress=not arguments.quiet,
+    )
+    return fit_on_validation(scorer(audio), audio)
 
 
 def _dataset(arguments: argparse.Namespace) -> Dataset:
@@ -175,6 +246,41 @@ def _dataset(arguments: argparse.Namespace) -> Dataset:
     if len(dataset.keywords) < 2:
         raise KeywordError(f"'{dataset.keywords[0]}' is the only keyword; a choice needs at least two")
     return dataset.subset(arguments.limit, arguments.seed) if arguments.limit else dataset
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from kws_imagebind.keywords import label, parse_keywords, task
+    from kws_imagebind.predictions import find_predictions
+    from kws_imagebind.report import load_report, search, write_report
+
+    words = None
+    if arguments.task or arguments.keywords:
+        chosen = task(arguments.task).keywords if arguments.task else parse_keywords(arguments.keywords)
+        words = tuple(label(keyword) for keyword in chosen)
+    report = load_report(arguments.run_, words)
+    beside = find_predictions(arguments.run_).parent
+    places = [arguments.audio] if arguments.audio else [beside, Path(), Path("data"), Path("sample")]
+    for path in write_report(report, arguments.output or beside, search(places)):
+        print(path)
+    return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from kws_imagebind.comparison import compare
+    from kws_imagebind.mteb import mteb_result
+    from kws_imagebind.predictions import PredictionsError, find_predictions, read_predictions
+
+    runs = {str(run): read_predictions(find_predictions(run)) for run in arguments.runs}
+    if arguments.mteb is None:
+        found = compare(runs)
+        print(json.dumps(found.as_dict(), ensure_ascii=False) if arguments.json else found)
+        return 0
+    if len(runs) != 1:
+        raise PredictionsError(f"{len(runs)} runs for one MTEB result; expected one")
+    result = json.dumps(mteb_result(next(iter(runs.values()))), indent=2)
+    arguments.mteb.write_text(result + "\n", encoding="utf-8")
+    _say(f"wrote {arguments.mteb}")
+    return 0
 
 
 def _spot(arguments: argparse.Namespace) -> int:
@@ -254,6 +360,7 @@ def _bad_input() -> tuple[type[Exception], ...]:
     from kws_imagebind.keywords import KeywordError
     from kws_imagebind.metrics import MetricError
     from kws_imagebind.phonemes import PronunciationError
+    from kws_imagebind.predictions import PredictionsError
     from kws_imagebind.prompts import PromptError
 
     return (
@@ -265,6 +372,7 @@ def _bad_input() -> tuple[type[Exception], ...]:
         KeywordError,
         MetricError,
         OSError,
+        PredictionsError,
         PromptError,
         PronunciationError,
     )

@@ -50,6 +50,8 @@ class Embeddings:
         cached: how many clips were found in the cache.
         encoded: how many recordings were encoded; copies of a recording are encoded once.
         seconds: what looking up, decoding and encoding took.
+        precision: of the encoder's arithmetic.
+        padding: what the encoder does with recordings of other lengths than its own.
     """
 
     features: Tensor
@@ -62,6 +64,8 @@ class Embeddings:
     cached: int = 0
     encoded: int = 0
     seconds: float = 0.0
+    precision: str = "unknown"
+    padding: str = "unknown"
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -195,4 +199,6 @@ def _assemble(
         cached=cached,
         encoded=encoded,
         seconds=seconds,
+        precision=getattr(encoder, "precision", "unknown"),
+        padding=getattr(encoder, "padding", "unknown"),
     )

@@ -8,13 +8,14 @@ that each accuracy is a proportion of whole clips with its interval.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix, multiclass_stat_scores
 
-from kws_imagebind.statistics import Interval, mean_of_proportions, wilson
+from kws_imagebind.statistics import Interval, by_speaker, cluster_bootstrap, mean_of_proportions, wilson
 
 TOP_K = 5  # or all classes, where there are fewer
 
@@ -44,10 +45,13 @@ class Metrics:
     confusion: Tensor
 
 
-def measure(scores: Tensor, targets: Tensor, confidence: float = 0.95) -> Metrics:
+def measure(
+    scores: Tensor, targets: Tensor, confidence: float = 0.95, speakers: Sequence[str | None] | None = None
+) -> Metrics:
     """Every metric of this project from one table of scores.
 
-    Where classes tie, the one that comes first wins, in the prediction and in the top k alike.
+    Where classes tie, the one that comes first wins, in the prediction and in the top k alike. The intervals draw
+    speakers anew where every clip's is known and there are at least two; elsewhere they are Wilson's.
 
     >>> scores = torch.tensor([[0.9, 0.1, 0.0], [0.2, 0.3, 0.1], [0.5, 0.4, 0.1]])
     >>> metrics = measure(scores, torch.tensor([0, 1, 1]))
@@ -60,6 +64,7 @@ def measure(scores: Tensor, targets: Tensor, confidence: float = 0.95) -> Metric
         scores: (n, classes) floating point, the higher the better; any scale, since only the order counts.
         targets: (n,) int64, the index of each clip's true class.
         confidence: level of the intervals.
+        speakers: who spoke each clip; None, or None among them, where that is unknown.
 
     Raises:
         MetricError: shapes or types differ from these, a score is NaN, or a target is no class.
@@ -71,6 +76,19 @@ def measure(scores: Tensor, targets: Tensor, confidence: float = 0.95) -> Metric
         raise MetricError(f"scores for {classes} class; a choice needs at least two keywords")
     order, k = ranking(scores), min(TOP_K, classes)
     confusion = multiclass_confusion_matrix(order[:, 0], targets, num_classes=classes, normalize=None)
+    if speakers is not None and None not in speakers and len(set(speakers)) > 1:
+        if len(speakers) != n:
+            raise MetricError(f"{len(speakers)} speakers for the scores of {n} clips; expected one for each clip")
+        resampled = by_speaker((order[:, 0] == targets).numpy(), targets.numpy(), classes, speakers, confidence)
+        within = (order[:, :k] == targets[:, None]).any(dim=1).numpy()
+        return Metrics(
+            accuracy=resampled.accuracy,
+            top_k_accuracy=cluster_bootstrap(within, speakers, confidence),
+            k=k,
+            macro_accuracy=resampled.macro,
+            per_class=resampled.per_class,
+            confusion=confusion,
+        )
     hits, totals = confusion.diagonal().tolist(), confusion.sum(dim=1).tolist()
     return Metrics(
         accuracy=wilson(sum(hits), n, confidence),

@@ -1,15 +1,25 @@
-"""Proportions with their uncertainty: what every accuracy of this project is reported as.
+"""Proportions with their uncertainty, and tests of one run against another.
 
-The intervals here treat clips as independent draws. Clips of one speaker are not quite that, so where a few
-speakers gave many clips each, the true uncertainty is larger.
+Clips of one speaker are alike: a voice that is misheard once is misheard again. So where speakers are known, the
+interval comes from drawing speakers anew, not clips (`by_speaker`), and two runs are compared speaker by speaker
+(`compare_paired`). Wilson's interval takes clips as independent and serves where nobody says who spoke. How often each
+covers the truth is simulated in `benchmarks/coverage.py` and told in docs/statistics.md.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+RESAMPLES = 10_000  # draws of the bootstrap: the limits then move by less than 2 % of the interval's width
+CHANCE_EXCESS = 2  # times: how far speakers may by chance seem more alike than independent clips are
+_BLOCK = 4_000_000  # speakers drawn at once, so that memory stays small
 
 SHRINKAGE = (
     2  # clips; with 0 or 1 the limits are too narrow for classes of one to three clips (see mean_of_proportions)
@@ -25,7 +35,7 @@ class Interval:
         low: lower confidence limit, from 0 to 1.
         high: upper confidence limit, from 0 to 1.
         n: clips that the estimate rests on.
-        method: how the limits were made, such as "wilson".
+        method: how the limits were made: "wilson", "wilson-effective-n" or "speaker-bootstrap".
         confidence: the level of the limits.
 
     >>> print(wilson(3875, 4482))
@@ -122,6 +132,349 @@ def _effective_n(each: Sequence[Interval], mean: float) -> float:
         shrunk = (interval.estimate * n + SHRINKAGE * mean) / (n + SHRINKAGE)
         variances.append(shrunk * (1 - shrunk) / n)
     return mean * (1 - mean) * len(each) ** 2 / math.fsum(variances)
+
+
+@dataclass(frozen=True)
+class SpeakerIntervals:
+    """Accuracies whose limits come from drawing speakers anew.
+
+    Attributes:
+        accuracy: of all clips.
+        macro: the unweighted mean of the classes that have clips.
+        per_class: of each class; n = 0 for a class without clips.
+        speakers: how many were drawn from.
+    """
+
+    accuracy: Interval
+    macro: Interval
+    per_class: tuple[Interval, ...]
+    speakers: int
+
+
+def cluster_bootstrap(
+    hits: ArrayLike, speakers: Sequence[Hashable], confidence: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
+    """The accuracy of clips that come from speakers, with limits from a bootstrap over the speakers.
+
+    Speakers are drawn with replacement, each with all of their clips, and the accuracy of every draw is taken. The
+    variance v of those accuracies says how many independent clips the n clips are worth, p (1 - p) / v, and the limits
+    are Wilson's at that number (Franco, Little, Louis and Slud 2019, Journal of Survey Statistics and Methodology
+    7:334-364), with Student's t for the normal quantile and as many degrees of freedom as the speakers are worth less
+    one (Carter, Schnepel and Steigerwald 2017, Review of Economics and Statistics 99:698-709). Quantiles of the draws
+    themselves are too narrow with few speakers and empty where every clip is a hit; see docs/statistics.md.
+
+    >>> print(cluster_bootstrap([1, 1, 1, 1, 0, 0, 1, 1, 1, 0], "aabbccddee"))
+    70.0 % [20.9, 95.4], n = 10
+
+    Args:
+        hits: (n,) true or 1 for a clip that was recognised.
+        speakers: who spoke each of the n clips.
+        confidence: level of the limits.
+        resamples: how many times the speakers are drawn.
+        seed: of the draws; the same seed gives the same limits everywhere.
+
+    Raises:
+        ValueError: there are fewer than two speakers, or not one for each clip.
+    """
+    hits = np.asarray(hits)
+    return by_speaker(hits, np.zeros(len(hits), int), 1, speakers, confidence, resamples, seed).accuracy
+
+
+def by_speaker(
+    hits: ArrayLike,
+    classes_of_clips: ArrayLike,
+    classes: int,
+    speakers: Sequence[Hashable],
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> SpeakerIntervals:
+    """`cluster_bootstrap` for all clips, for the mean of the classes and for each class, from the same draws.
+
+    Args:
+        hits: (n,) true or 1 for a clip that was recognised.
+        classes_of_clips: (n,) the true class of each clip, from 0 to `classes` - 1.
+        classes: how many classes there are.
+        speakers: who spoke each of the n clips.
+        confidence: level of the limits.
+        resamples: how many times the speakers are drawn.
+        seed: of the draws.
+
+    Raises:
+        ValueError: there are fewer than two speakers, or not one for each clip.
+    """
+    _quantile(confidence)  # refuses what is no level
+    hit, target = np.asarray(hits, dtype=np.float64), np.asarray(classes_of_clips, dtype=np.int64)
+    code, count = _codes(speakers, len(hit))
+    won, total = np.zeros((count, classes)), np.zeros((count, classes))
+    np.add.at(won, (code, target), hit)
+    np.add.at(total, (code, target), 1)
+    drawn = resampled_sums(np.hstack([won, total]), resamples, seed)
+    drawn_won, drawn_total = drawn[:, :classes], drawn[:, classes:]
+
+    with np.errstate(invalid="ignore"):  # a draw without a clip of some class: 0/0
+        shares = drawn_won / drawn_total
+        every = drawn_won.sum(1) / drawn_total.sum(1)
+    per_class = []
+    for index in range(classes):
+        share = shares[:, index]
+        size, spread = _speakers_worth(total[:, index]), _variance(share[~np.isnan(share)], count)
+        per_class.append(_proportion(won[:, index].sum(), total[:, index].sum(), spread, size, confidence))
+    present = total.sum(0) > 0
+    means = _mean_of_present(shares[:, present])
+    clips, worth = int(total.sum()), _speakers_worth(total.sum(1))
+    macro = float(np.mean(won.sum(0)[present] / total.sum(0)[present]))
+    most = _effective_n([each for each in per_class if each.n], macro)
+    return SpeakerIntervals(
+        accuracy=_proportion(won.sum(), clips, _variance(every, count), worth, confidence),
+        macro=_bootstrap_interval(macro, clips, most, _variance(means, count), worth, confidence),
+        per_class=tuple(per_class),
+        speakers=count,
+    )
+
+
+def resampled_sums(columns: ArrayLike, resamples: int = RESAMPLES, seed: int = 0) -> NDArray[np.float64]:
+    """Sums over clusters that are drawn with replacement, as many as there are.
+
+    A draw only matters by how often each cluster came, so that all draws are one matrix product.
+
+    >>> resampled_sums([[1.0], [1.0], [1.0]], resamples=2).tolist()
+    [[3.0], [3.0]]
+
+    Args:
+        columns: (clusters, k) what is to be summed.
+        resamples: how many draws.
+        seed: of the draws.
+
+    Returns:
+        (resamples, k).
+    """
+    table = np.asarray(columns, dtype=np.float64)
+    clusters, rng = len(table), np.random.default_rng(seed)
+    block = max(1, _BLOCK // clusters)
+    sums = []
+    for start in range(0, resamples, block):
+        rows = min(block, resamples - start)
+        drawn = rng.integers(clusters, size=(rows, clusters)) + clusters * np.arange(rows)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=rows * clusters).reshape(rows, clusters)
+        sums.append(times.astype(np.float64) @ table)
+    return np.concatenate(sums)
+
+
+@dataclass(frozen=True)
+class PairedComparison:
+    """One run against another on the same clips.
+
+    Attributes:
+        difference: accuracy of the first run less that of the second, from -1 to 1.
+        low: lower confidence limit of the difference.
+        high: upper confidence limit of the difference.
+        p: how likely a difference this large is where there is none, from the same resampling as the limits.
+        mcnemar: the same from McNemar's exact test, which takes clips as independent.
+        only_first: clips that the first run alone has right.
+        only_second: clips that the second run alone has right.
+        n: clips.
+        method: "paired-speaker-bootstrap", or "paired-normal" where speakers are unknown.
+        confidence: the level of the limits.
+
+    >>> print(compare_paired([1, 1, 1, 0, 1, 1], [1, 0, 1, 0, 0, 1]))
+    +33.3 points [-20.9, +87.5], p = 0.17; McNemar's exact p = 0.5; right alone 2 against 0 of 6 clips
+    """
+
+    difference: float
+    low: float
+    high: float
+    p: float
+    mcnemar: float
+    only_first: int
+    only_second: int
+    n: int
+    method: str
+    confidence: float = 0.95
+
+    def __str__(self) -> str:
+        low, high = 100 * self.low, 100 * self.high
+        return (
+            f"{100 * self.difference:+.1f} points [{low:+.1f}, {high:+.1f}], p = {p_text(self.p)}; McNemar's exact "
+            f"p = {p_text(self.mcnemar)}; right alone {self.only_first:,} against {self.only_second:,} "
+            f"of {self.n:,} clips"
+        )
+
+
+def compare_paired(
+    first: ArrayLike,
+    second: ArrayLike,
+    speakers: Sequence[Hashable] | None = None,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> PairedComparison:
+    """How much better one run is than another on the same clips, and whether that can be chance.
+
+    Speakers are drawn anew with all of their clips; the spread of the difference over the draws gives its limits and
+    its p, both by Student's t with the degrees of freedom of `cluster_bootstrap`. Without speakers the clips are taken
+    as independent and the spread is that of the clips' differences.
+
+    Args:
+        first: (n,) true or 1 for a clip that the first run has right.
+        second: the same of the second run, the clips in the same order.
+        speakers: who spoke each clip, or None where that is unknown.
+        confidence: level of the limits.
+        resamples: how many times the speakers are drawn.
+        seed: of the draws.
+
+    Raises:
+        ValueError: the runs differ in length or have no clips; fewer than two speakers.
+    """
+    _quantile(confidence)
+    one, two = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
+    if one.shape != two.shape or one.ndim != 1 or not len(one):
+        raise ValueError(f"runs of shape {one.shape} and {two.shape}; expected the same clips, at least one, in both")
+    gains = one.astype(np.float64) - two
+    estimate, n = float(gains.mean()), len(gains)
+    if speakers is None:
+        spread, freedom, method = float(gains.var()) / max(1, n - 1), float(max(1, n - 1)), "paired-normal"
+    else:
+        code, count = _codes(speakers, n)
+        sizes = np.bincount(code, minlength=count).astype(np.float64)
+        drawn = resampled_sums(np.stack([np.bincount(code, gains, count), sizes], 1), resamples, seed)
+        spread, freedom = _variance(drawn[:, 0] / drawn[:, 1], count), _speakers_worth(sizes) - 1
+        method = "paired-speaker-bootstrap"
+    error = math.sqrt(spread)
+    half = student_quantile(confidence, freedom) * error
+    p = 1.0 if estimate == 0 else 1 - student_probability(abs(estimate) / error, freedom) if error else 0.0
+    only = int((one & ~two).sum()), int((two & ~one).sum())
+    low, high = max(-1.0, estimate - half), min(1.0, estimate + half)
+    return PairedComparison(estimate, low, high, p, mcnemar(*only), *only, n, method, confidence)
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """McNemar's exact test (1947, Psychometrika 12:153-157): two-sided p of the clips that only one run has right.
+
+    Under the null hypothesis each of them is a fair coin. Whole numbers keep it exact for any count.
+
+    >>> mcnemar(10, 2), mcnemar(0, 0)
+    (0.03857421875, 1.0)
+
+    Raises:
+        ValueError: a count is negative.
+    """
+    if only_first < 0 or only_second < 0:
+        raise ValueError(f"{only_first} and {only_second} clips; expected counts from 0")
+    n, fewer = only_first + only_second, min(only_first, only_second)
+    tail = term = 1
+    for k in range(1, fewer + 1):
+        term = term * (n - k + 1) // k
+        tail += term
+    return min(1.0, 2 * tail / 2**n)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's correction (1979, Scandinavian Journal of Statistics 6:65-70) of p values that are looked at together.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+
+    Returns:
+        The corrected values in the order given; each may be compared with the level as if it stood alone.
+    """
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        corrected[index] = largest
+    return corrected
+
+
+def p_text(p: float) -> str:
+    """A p value as it is printed.
+
+    >>> p_text(0.0312), p_text(0.00004), p_text(1.0)
+    ('0.031', '<0.0001', '1')
+    """
+    return "<0.0001" if p < 0.0001 else f"{p:.2g}"
+
+
+def student_quantile(confidence: float, freedom: float) -> float:
+    """The two-sided quantile of Student's t: 0.95 and 9 -> 2.262.
+
+    >>> round(student_quantile(0.95, 9), 3)
+    2.262
+    """
+    _quantile(confidence)  # refuses what is no level
+    angles, shares = _student(max(1.0, freedom))
+    return math.sqrt(max(1.0, freedom)) * math.tan(float(np.interp(confidence, shares, angles)))
+
+
+def student_probability(t: float, freedom: float) -> float:
+    """How likely Student's t is within -t and t.
+
+    >>> round(student_probability(2.262, 9), 3)
+    0.95
+    """
+    angles, shares = _student(max(1.0, freedom))
+    return float(np.interp(math.atan(t / math.sqrt(max(1.0, freedom))), angles, shares))
+
+
+@lru_cache(maxsize=64)
+def _student(freedom: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Angles from 0 to a right one, and the probability that |t| < sqrt(freedom) * tan(angle).
+
+    With t = sqrt(freedom) tan(angle) the density is proportional to cos(angle) ** (freedom - 1), which is smooth and
+    ends, so that a sum of trapezia is good to seven digits, for any real number of degrees of freedom.
+    """
+    angles = np.linspace(0, math.pi / 2, 100_001)
+    density = np.clip(np.cos(angles), 0, None) ** (freedom - 1)
+    area = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
+    return angles, area / area[-1]
+
+
+def _codes(speakers: Sequence[Hashable], n: int) -> tuple[NDArray[np.int64], int]:
+    """A number from 0 for each speaker, in the order of their first clips, and how many there are."""
+    if len(speakers) != n:
+        raise ValueError(f"{len(speakers)} speakers for {n} clips; expected one for each clip")
+    numbers: dict[Hashable, int] = {}
+    code = np.array([numbers.setdefault(speaker, len(numbers)) for speaker in speakers], dtype=np.int64)
+    if len(numbers) < 2:
+        raise ValueError(f"{len(numbers)} speaker; a bootstrap over speakers needs at least two")
+    return code, len(numbers)
+
+
+def _variance(draws: NDArray[np.float64], clusters: int) -> float:
+    """The variance over the draws, mended for the clusters being drawn from themselves."""
+    return float(draws.var()) * clusters / (clusters - 1) if len(draws) else 0.0
+
+
+def _mean_of_present(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean of each row without its nan; every draw holds a clip of some class."""
+    known = ~np.isnan(shares)
+    return np.where(known, shares, 0).sum(1) / known.sum(1)
+
+
+def _speakers_worth(sizes: NDArray[np.float64]) -> float:
+    """How many speakers of equal size the speakers are worth (Kish 1965): all if equal, fewer if a few say most."""
+    return float(sizes.sum() ** 2 / (sizes**2).sum()) if sizes.any() else 0.0
+
+
+def _proportion(hits: float, n: float, variance: float, worth: float, confidence: float) -> Interval:
+    if not n:
+        return Interval(math.nan, math.nan, math.nan, 0, "speaker-bootstrap", confidence)
+    return _bootstrap_interval(float(hits / n), int(n), float(n), variance, worth, confidence)
+
+
+def _bootstrap_interval(p: float, n: int, most: float, variance: float, worth: float, confidence: float) -> Interval:
+    """Wilson's limits at the number of independent clips that the variance of the draws stands for.
+
+    That number is `most` where speakers do not matter, and by chance more; to cut it there would make limits too wide.
+    """
+    seen = min(CHANCE_EXCESS * most, p * (1 - p) / variance) if variance else most
+    z = _quantile(confidence)
+    if p in (0.0, 1.0):  # no variance is seen, so none is estimated: take a speaker as one clip
+        effective, wider = worth, 1.0
+    else:
+        effective, wider = seen, (student_quantile(confidence, worth - 1) / z) ** 2
+    low, high = _wilson_limits(p, effective / wider, z)
+    return Interval(p, low, high, n, "speaker-bootstrap", confidence)
 
 
 def _wilson_limits(p: float, n: float, z: float) -> tuple[float, float]:

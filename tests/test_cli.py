@@ -35,7 +35,10 @@ def test_the_main_job_reads_at_least_90_per_cent_on_the_sample(capsys: pytest.Ca
     results = json.loads(out)
     assert code == 0 and results["n"] >= 8 * 35 and results["metrics"]["accuracy"]["estimate"] >= 0.90
     names = {path.name for path in Path("report").iterdir()}
-    assert names == {"results.json", "predictions.csv", "confusion_matrix.png", "per_class.png"}
+    made = {"results.json", "predictions.csv", "report.html", "report.md"}
+    assert names == made | {"confusion_matrix.png", "per_class.png"}
+    page = Path("report/report.html").read_text()
+    assert "phonebind on sample" in page and page.count("<svg") >= 4
     assert "wrote results.json" in err and json.loads(Path("report/results.json").read_text()) == results
 
 
@@ -72,6 +75,12 @@ def test_phonebind_reaches_its_marks_on_real_clips(capsys: pytest.CaptureFixture
     for task, mark in (("v2-35", 0.80), ("v2-10", 0.87)):
         out = run(capsys, "evaluate", "--data", real_clips, "--split", "testing", "--task", task, "--json")[1]
         assert json.loads(out)["metrics"]["accuracy"]["estimate"] >= mark
+
+
+def test_a_temperature_comes_from_validation_clips(capsys: pytest.CaptureFixture[str], real_clips: Path) -> None:
+    options = ["--data", real_clips, "--task", "v2-10", "--limit", "60", "--json", "--quiet", "--calibrate"]
+    found = json.loads(run(capsys, "evaluate", *options)[1])["calibration"]
+    assert 0.01 < found["temperature"] < 1 and 0 <= found["ece"] < 0.2
 
 
 def test_spot_ranks_words_it_has_never_met(capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,7 +136,49 @@ def test_list_names_what_exists(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(name in text for names in found.values() for name in names)
 
 
+def test_runs_are_compared_and_written_for_mteb(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, options in (("a", []), ("b", ["--limit", "300"])):
+        run(capsys, "evaluate", "--task", "v2-10", "--output", name, *options)
+    code, out, _ = run(capsys, "compare", "a", "b/predictions.csv", "--json")
+    found = json.loads(out)
+    assert code == 0 and found["n"] == 90 and found["pairs"][0]["difference"]["estimate"] == 0
+    text = run(capsys, "compare", "a", "b")[1]
+    assert "a less b" in text and "bootstrap over 9 speakers" in text
+    code, _, err = run(capsys, "compare", "a", "--mteb", "mteb.json")
+    assert code == 2 and "has 4,074 clips and this run 90" in err and not Path("mteb.json").exists()
+    words = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
+    rows = [f"{i}.wav,{words[i % 10]},{words[i % 10 if i % 4 else 0]}" for i in range(4_074)]
+    Path("whole.csv").write_text("path,label,prediction\n" + "\n".join(rows))
+    assert run(capsys, "compare", "whole.csv", "--mteb", "mteb.json")[0] == 0
+    result = json.loads(Path("mteb.json").read_text())
+    assert (
+        result["task_name"] == "SpeechCommandsZeroshotv0.02" and result["scores"]["test"][0]["hf_subset"] == "default"
+    )
+    right = sum(row.split(",")[1] == row.split(",")[2] for row in rows)
+    assert result["scores"]["test"][0]["main_score"] == pytest.approx(right / 4_074)
+
+
+def test_a_report_is_made_again_from_the_table_without_torch(tmp_path: Path) -> None:
+    table = "".join(f"{i}.wav,{'yes' if i % 2 else 'no'},yes\n" for i in range(40))
+    (tmp_path / "any.csv").write_text("path,label,prediction\n" + table)
+    code = (
+        "import sys; from kws_imagebind.cli import main; main(['report', 'any.csv', '--output', 'out']);"
+        "sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
+    )
+    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=here, check=False).returncode == 0
+    assert (tmp_path / "out" / "report.html").is_file() and (tmp_path / "out" / "report.md").is_file()
+
+
 WRONG = {
+    "row 2: the label 'lamp' is none of the 10 words": ["report", "few.csv", "--task", "v2-10"],
+    "no column label, prediction": ["report", "clip.csv"],
+    "is none of the 2 words (no, yes)": ["report", "few.csv", "--keywords", "no,yes"],
+    "a comparison needs at least two": ["compare", "few.csv"],
+    "few.csv, row 2: the label is empty": ["compare", "bad/few.csv", "few.csv"],
+    "nowhere/x.csv cannot be read": ["compare", "few.csv", "nowhere/x.csv"],
+    "2 runs for one MTEB result": ["compare", "few.csv", "other.csv", "--mteb", "m.json"],
+    "and here is 'lamp'": ["compare", "few.csv", "--mteb", "m.json"],
     "unknown task 'sc36'": ["evaluate", "--task", "sc36"],
     "unknown encoder 'phonebin' (did you mean phonebind?)": ["evaluate", "--encoder", "phonebin"],
     "unknown data set 'sampel'": ["evaluate", "--dataset", "sampel"],
@@ -142,6 +193,7 @@ WRONG = {
     "not to be had here": ["evaluate", "--device", "cuda:77"],
     "'meta' is not to be had": ["evaluate", "--device", "meta"],
     "no precision 'int2'": ["evaluate", "--precision", "int2"],
+    "has no validation split to calibrate on": ["evaluate", "--calibrate", "--limit", "2"],
     "from 1, got '0'": ["evaluate", "--limit", "0"],
     "invalid choice: 'evalute'": ["evalute"],
     "required: --words": ["spot", "clip.wav"],
@@ -154,6 +206,10 @@ WRONG = {
 @pytest.mark.parametrize("reason", WRONG)
 def test_bad_input_ends_with_one_clear_line(capsys: pytest.CaptureFixture[str], reason: str) -> None:
     soundfile.write("clip.wav", np.zeros(16_000), 16_000)
+    Path("bad").mkdir()
+    Path("clip.csv").write_text("path\nclip.wav\n")
+    for name, row in (("few.csv", "a.wav,lamp,yes"), ("other.csv", "b.wav,yes,yes"), ("bad/few.csv", "a.wav,,yes")):
+        Path(name).write_text(f"path,label,prediction\n{row}\n")
     code, _, err = run(capsys, *WRONG[reason], *(["--quiet"] if WRONG[reason][0] == "evaluate" else []))
     assert code == 2 and reason in err and len(err.strip().splitlines()) == 1, err
 

@@ -25,6 +25,9 @@ class Encoder(Protocol):
         dim: length of its vectors.
         fingerprint: changes with anything that changes its vectors: weights, preprocessing, precision.
         default_template: the prompt around a word; the bare "{}" marks an encoder that hears sounds, not meaning.
+
+    An encoder may also tell, for the protocol of a report, its `precision` ("fp32") and its `padding`: what it does
+    with recordings of other lengths than its own.
     """
 
     name: str

@@ -34,10 +34,11 @@ class PhoneBindEncoder:
     name = "phonebind"
     sample_rate = 16_000
     default_template = "{}"
+    padding = "clips under 1 s centred in silence, the loudest second of longer ones"
 
     def __init__(self, model: PhoneBind, fingerprint: str, device: torch.device, precision: str = "fp32") -> None:
         self._model = model.to(device).eval()
-        self._device, self._dtype = device, PRECISIONS[precision]
+        self._device, self._dtype, self.precision = device, PRECISIONS[precision], precision
         self.dim = model.config.dim
         self.fingerprint = fingerprint if precision == "fp32" else f"{fingerprint}-{precision}"
 

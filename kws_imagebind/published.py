@@ -1,0 +1,63 @@
+"""What others have published, each with its task and its clips, so that nobody compares apples with pears."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class PublishedResult:
+    """One published accuracy.
+
+    Attributes:
+        system: what was measured.
+        task: the choice it had, in the names of `keywords.TASKS` where there is one.
+        n: clips; None where the source does not say.
+        accuracy: from 0 to 1.
+        supervised: whether it was trained on these very words.
+        source: who published it.
+        note: what a reader should know.
+    """
+
+    system: str
+    task: str
+    n: int | None
+    accuracy: float
+    supervised: bool
+    source: str
+    note: str = ""
+
+
+_MTEB = "MTEB, SpeechCommandsZeroshotv0.02"
+_TEN = (
+    ("jina-embeddings-v5-omni-small", 0.9745),
+    ("LCO-Embedding-Omni-7B", 0.9742),
+    ("jina-embeddings-v5-omni-nano", 0.9732),
+    ("BidirLM-Omni-2.5B", 0.9730),
+    ("e5-omni-7B", 0.9705),
+    ("OmniEmbed", 0.329),
+    ("speecht5", 0.188),
+    ("larger_clap_general", 0.1244),
+    ("clap-htsat-fused", 0.1176),
+    ("EBind", 0.1168),
+    ("msclap-2022", 0.1051),
+    ("msclap-2023", 0.1001),
+    ("Wav2CLIP", 0.0972),
+)
+
+PUBLISHED = (
+    *(PublishedResult(system, "v2-10", 4_074, accuracy, False, _MTEB) for system, accuracy in _TEN),
+    PublishedResult(
+        "pocketsphinx 5.1", "v2-10", 4_074, 0.695, False, "measured by this project", "a recogniser, 35-word grammar"
+    ),
+    PublishedResult(
+        "ImageBind", "v2-37", 11_005, 304 / 11_005, False, "predictions of pjohnden/197DL_Project2, recomputed",
+        "chance is 2.70 %",
+    ),
+    PublishedResult("AST", "v2-35", 11_005, 0.9811, True, "Gong et al. 2021"),
+    PublishedResult("HTS-AT", "v2-35", 11_005, 0.980, True, "Chen et al. 2022"),
+    PublishedResult("KWT-2", "v2-35", 11_005, 0.9774, True, "Berg et al. 2021"),
+    PublishedResult("BC-ResNet-8", "v2-12", 4_890, 0.987, True, "Kim et al. 2021"),
+    PublishedResult("KWT-3", "v2-12", 4_890, 0.987, True, "Berg et al. 2021"),
+    PublishedResult("att_mh_rnn", "v2-12", 4_890, 0.983, True, "Rybakov et al. 2020"),
+)  # fmt: skip

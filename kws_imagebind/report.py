@@ -1,0 +1,370 @@
+"""A report worth sharing from `predictions.csv` alone: one HTML file that needs no network, and a Markdown twin.
+
+No model, no torch. What the table cannot tell (encoder, prompts, top-5) is taken from `results.json` where that lies
+beside it and is of the same clips.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from kws_imagebind import svg
+from kws_imagebind.agreement import Agreement, agreement
+from kws_imagebind.calibration import Calibration, reliability
+from kws_imagebind.detection import Detection, detect
+from kws_imagebind.files import whole
+from kws_imagebind.predictions import Prediction, PredictionsError, find_predictions, read_predictions
+from kws_imagebind.published import PUBLISHED, PublishedResult
+from kws_imagebind.statistics import Interval, by_speaker, mean_of_proportions, wilson
+
+HTML, MARKDOWN = "report.html", "report.md"
+TEMPLATES = Path(__file__).parent / "templates"
+CONFUSIONS = 10  # listed
+PLAYED = 3  # clips of each of the worst five confusions
+LARGEST_CLIP = 1_000_000  # bytes
+SOUNDS = {
+    ".wav": "audio/wav",
+    ".flac": "audio/flac",
+    ".ogg": "audio/ogg",
+    ".oga": "audio/ogg",
+    ".opus": "audio/ogg",
+    ".mp3": "audio/mpeg",
+}
+PLACES = ("", "SpeechCommands/speech_commands_v0.02", "SpeechCommands/speech_commands_v0.01", "speech_commands_v0.02")
+
+Find = Callable[[str], Path | None]
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """A mistake and the clips it was made on."""
+
+    spoken: str
+    heard: str
+    clips: tuple[Prediction, ...]
+    of: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything a report says, worked out from the rows.
+
+    Attributes:
+        predictions: the rows.
+        words: the candidates, in the order of the matrix.
+        protocol: the content of `results.json`; empty where there is none.
+        title: of the page.
+    """
+
+    predictions: tuple[Prediction, ...]
+    words: tuple[str, ...]
+    protocol: dict[str, Any] = field(default_factory=dict)
+    title: str = "Predictions"
+
+    @property
+    def n(self) -> int:
+        return len(self.predictions)
+
+    @property
+    def chance(self) -> float:
+        return 1 / len(self.words)
+
+    @property
+    def task(self) -> str:
+        return str(self.protocol.get("task", ""))
+
+    @cached_property
+    def hits(self) -> np.ndarray:
+        return np.array([line.label == line.prediction for line in self.predictions])
+
+    @cached_property
+    def confusion(self) -> np.ndarray:
+        """(words, words) counts, row = spoken."""
+        index = {word: i for i, word in enumerate(self.words)}
+        counts = np.zeros((len(self.words), len(self.words)), dtype=np.int64)
+        np.add.at(
+            counts, ([index[x.label] for x in self.predictions], [index[x.prediction] for x in self.predictions]), 1
+        )
+        return counts
+
+    @cached_property
+    def speakers(self) -> int:
+        """How many people spoke; 0 if not every clip says who."""
+        names = {line.speaker for line in self.predictions}
+        return 0 if "" in names else len(names)
+
+    @cached_property
+    def _intervals(self) -> tuple[Interval, Interval, tuple[Interval, ...]]:
+        if self.speakers > 1:
+            index = {word: i for i, word in enumerate(self.words)}
+            targets = [index[line.label] for line in self.predictions]
+            found = by_speaker(self.hits, targets, len(self.words), [line.speaker for line in self.predictions])
+            return found.accuracy, found.macro, found.per_class
+        won, total = self.confusion.diagonal().tolist(), self.confusion.sum(1).tolist()
+        each = tuple(wilson(*counts) for counts in zip(won, total, strict=True))
+        return wilson(sum(won), self.n), mean_of_proportions(won, total), each
+
+    @property
+    def accuracy(self) -> Interval:
+        return self._intervals[0]
+
+    @property
+    def macro_accuracy(self) -> Interval:
+        return self._intervals[1]
+
+    @property
+    def per_class(self) -> tuple[Interval, ...]:
+        return self._intervals[2]
+
+    @cached_property
+    def agreement(self) -> Agreement:
+        return agreement(self.confusion, self.words)
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        sure = [line.confidence for line in self.predictions if line.confidence is not None]
+        return reliability(sure, self.hits) if len(sure) == self.n else None
+
+    @cached_property
+    def margins(self) -> np.ndarray | None:
+        """The margins, or the scores where there are none; None if some clips have neither."""
+        for name in ("margin", "score"):
+            values = np.array([getattr(line, name) for line in self.predictions])
+            if not np.isnan(values).any():
+                return values
+        return None
+
+    @cached_property
+    def detection(self) -> Detection | None:
+        """How well the margin tells right predictions from wrong ones."""
+        if self.margins is None or self.hits.all() or not self.hits.any():
+            return None
+        return detect(self.margins, self.hits)
+
+    @cached_property
+    def confusions(self) -> tuple[Confusion, ...]:
+        """The most frequent mistakes, the surest clips of each first."""
+        wrong: dict[tuple[str, str], list[Prediction]] = {}
+        for line in self.predictions:
+            if line.label != line.prediction:
+                wrong.setdefault((line.label, line.prediction), []).append(line)
+        spoken = Counter(line.label for line in self.predictions)
+        worst = sorted(wrong.items(), key=lambda entry: (-len(entry[1]), entry[0]))[:CONFUSIONS]
+        return tuple(
+            Confusion(said, heard, tuple(sorted(lines, key=_least_sure_last)), spoken[said])
+            for (said, heard), lines in worst
+        )
+
+    @property
+    def how(self) -> str:
+        """How the intervals were made."""
+        if self.speakers > 1:
+            return f"95 % intervals from a bootstrap over {self.speakers:,} speakers"
+        why = "one speaker said all clips" if self.speakers else "speakers are unknown"
+        return f"95 % Wilson intervals that take clips as independent, for {why}"
+
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """The protocol, as far as it is known."""
+        told = self.protocol
+        split = f", {told['split']} split" if told.get("split") else ""
+        rows = [
+            ("data", f"{told['dataset']}{split}" if told.get("dataset") else ""),
+            ("about the data", told.get("note", "")),
+            ("task", f"{self.task}, {len(self.words)} candidates" if self.task else f"{len(self.words)} candidates"),
+            ("encoder", told.get("encoder", "")),
+            ("fingerprint", ", ".join(told.get("fingerprints", {}).values())),
+            ("precision", told.get("precision", "")),
+            ("other lengths", told.get("padding", "")),
+            ("prompts", ", ".join(f"“{template}”" for template in told.get("templates", []))),
+            ("subset", f"seed {told['seed']}" if told.get("seed") is not None else ""),
+            ("skipped", f"{len(told['skipped'])} recordings" if told.get("skipped") else ""),
+            ("intervals", self.how),
+            ("versions", ", ".join(f"{name} {version}" for name, version in told.get("versions", {}).items())),
+        ]
+        return [(name, value) for name, value in rows if value]
+
+    @property
+    def notices(self) -> list[str]:
+        """What a reader should know before believing the numbers."""
+        found = list(self.protocol.get("warnings", []))
+        if not self.protocol:
+            found.append(
+                "made from the predictions alone: no results.json of this run lies beside them, so the candidates are "
+                "the words that occur or were named, and encoder, prompts and split are unknown"
+            )
+        return found
+
+    def published(self) -> list[dict[str, Any]]:
+        """What others report, this run among those of its task."""
+        rows = [_published(each, same=each.task == self.task) for each in PUBLISHED]
+        own = {
+            "system": self.title,
+            "task": self.task or f"{len(self.words)} words",
+            "n": f"{self.n:,}",
+            "accuracy": _percent(self.accuracy.estimate),
+            "value": self.accuracy.estimate,
+            "kind": "zero-shot" if self.protocol else "not said",
+            "source": "this report",
+            "own": True,
+            "same": True,
+        }
+        rows.append(own)
+        rows.sort(key=lambda row: (row["task"] != own["task"], row["task"], -row["value"]))
+        return rows
+
+    @property
+    def comparable(self) -> str:
+        """Whether the published numbers of this task were measured on as many clips."""
+        sizes = {each.n for each in PUBLISHED if each.task == self.task and each.n}
+        if not sizes:
+            return (
+                "No published result here is of this task: read the tables below as what the field reaches elsewhere."
+            )
+        if self.n not in sizes:
+            whole = ", ".join(f"{size:,}" for size in sorted(sizes))
+            return f"This run is of {self.n:,} clips and the published ones of {whole}: alike in task, not in clips."
+        return "The published results of this task are of as many clips."
+
+    def html(self, find: Find | None = None) -> str:
+        """The page, with the sound of the worst confusions where `find` finds the clips."""
+        margin = None if self.margins is None else Markup(svg.margin_figure(self.margins, self.hits))
+        figures = {
+            "bar": Markup(svg.accuracy_bar(self.accuracy, self.chance)),
+            "words": Markup(svg.words_figure(self.per_class, self.words, self.chance)),
+            "matrix": Markup(svg.confusion_figure(self.confusion, self.words)),
+            "reliability": Markup(svg.reliability_figure(self.calibration)) if self.calibration else None,
+            "margin": margin,
+            "det": Markup(svg.det_figure(self.detection)) if self.detection else None,
+        }
+        return _render("report.html.jinja", report=self, figures=figures, played=self._played(find), html=True)
+
+    def markdown(self) -> str:
+        """The same in Markdown, without figures and sound."""
+        return _render("report.md.jinja", report=self, html=False)
+
+    def _played(self, find: Find | None) -> list[tuple[Confusion, list[tuple[Prediction, str]]]]:
+        """The worst confusions with the sound of their clips as data URIs."""
+        return [
+            (confusion, [(line, sound) for line in confusion.clips[:PLAYED] if (sound := _sound(find, line.path))])
+            for confusion in self.confusions[: CONFUSIONS // 2]
+        ]
+
+
+def load_report(run: Path, words: Sequence[str] | None = None) -> Report:
+    """A report from a run's folder or a CSV file.
+
+    Args:
+        run: a folder that holds `predictions.csv`, or any CSV file with `path,label,prediction`.
+        words: the candidates; by default those of `results.json`, or else the words that occur.
+
+    Raises:
+        PredictionsError: the table cannot be trusted; names the row.
+    """
+    path = find_predictions(run)
+    protocol = _protocol(path)
+    known = words if words is not None else list(protocol.get("per_class", {})) or None
+    predictions = read_predictions(path, known)
+    if words is None and protocol.get("n") != len(predictions):
+        protocol = {}  # of another run
+    occurring = {line.label for line in predictions} | {line.prediction for line in predictions}
+    return Report(predictions, tuple(known or sorted(occurring)), protocol, title(protocol, path))
+
+
+def title(protocol: dict[str, Any], path: Path) -> str:
+    """What a report is called."""
+    if not protocol:
+        return f"{path.parent.name}/{path.name}" if path.parent.name else path.name
+    split = f" {protocol['split']}" if protocol.get("split") else ""
+    return f"{protocol.get('encoder')} on {protocol.get('dataset')}{split}, {protocol.get('task')}"
+
+
+def write_report(report: Report, folder: Path, find: Find | None = None) -> list[Path]:
+    """Writes report.html and report.md, each whole or not at all; returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, text in ((HTML, report.html(find)), (MARKDOWN, report.markdown())):
+        with whole(folder / name) as part:
+            part.write_text(text, encoding="utf-8", errors="backslashreplace")
+        written.append(folder / name)
+    return written
+
+
+def search(folders: Iterable[Path]) -> Find:
+    """Finds clips by their path in folders, and in the places where a corpus keeps them."""
+    roots = [folder / place for folder in folders for place in PLACES]
+
+    def find(path: str) -> Path | None:
+        return next((root / path for root in roots if (root / path).is_file()), None)
+
+    return find
+
+
+def _protocol(path: Path) -> dict[str, Any]:
+    beside = path.with_name("results.json")
+    if path.name != "predictions.csv" or not beside.is_file():
+        return {}
+    try:
+        found = json.loads(beside.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise PredictionsError(f"{beside} is no JSON ({error}); remove it, or evaluate again") from error
+    return found if isinstance(found, dict) else {}
+
+
+def _published(result: PublishedResult, same: bool) -> dict[str, Any]:
+    return {
+        "system": result.system,
+        "task": result.task,
+        "n": f"{result.n:,}" if result.n else "not said",
+        "accuracy": _percent(result.accuracy),
+        "value": result.accuracy,
+        "kind": "supervised" if result.supervised else "zero-shot",
+        "source": f"{result.source}; {result.note}" if result.note else result.source,
+        "own": False,
+        "same": same,
+    }
+
+
+def _sound(find: Find | None, path: str) -> str | None:
+    """A clip as a data URI, if it is there and a browser can play it."""
+    kind = SOUNDS.get(Path(path).suffix.lower())
+    found = find(path) if find and kind else None
+    if found is None or not found.is_file() or found.stat().st_size > LARGEST_CLIP:
+        return None
+    return f"data:{kind};base64,{base64.b64encode(found.read_bytes()).decode()}"
+
+
+def _least_sure_last(line: Prediction) -> tuple[float, str]:
+    value = line.margin if not math.isnan(line.margin) else line.score
+    return (0.0 if math.isnan(value) else -value, line.path)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _limits(interval: Interval) -> str:
+    return f"[{100 * interval.low:.1f}, {100 * interval.high:.1f}]" if interval.n else ""
+
+
+def _cell(text: str) -> str:
+    """A word for a Markdown table."""
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+
+
+def _render(name: str, html: bool, **values: Any) -> str:
+    environment = Environment(autoescape=html, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(percent=_percent, limits=_limits, cell=_cell, zip=zip)
+    return environment.from_string((TEMPLATES / name).read_text(encoding="utf-8")).render(**values)

@@ -1,0 +1,209 @@
+"""The report: right numbers from the rows alone, self-contained, quick, and harmless whatever the rows hold."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import soundfile
+from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score, confusion_matrix
+
+from kws_imagebind.predictions import Prediction, PredictionsError, predictions_csv
+from kws_imagebind.published import PUBLISHED
+from kws_imagebind.report import Report, load_report, search, write_report
+from kws_imagebind.statistics import cluster_bootstrap, wilson
+
+WORDS = ("yes", "no", "up", "down", "never said", "never heard")
+
+
+def rows(n: int = 300, seed: int = 0, speakers: int = 8, sure: bool = True) -> tuple[Prediction, ...]:
+    """'never said' has no clips but is heard, 'never heard' the other way round."""
+    rng = np.random.default_rng(seed)
+    said, heard = rng.choice([0, 1, 2, 3, 5], n), rng.integers(0, 5, n)
+    right = (rng.random(n) < 0.7) & (said != 5)
+    heard = np.where(right, said, heard)
+    return tuple(
+        Prediction(
+            f"{WORDS[a]}/{i}.wav", WORDS[a], WORDS[b], float(rng.random()), float(rng.random() / 2 + 0.3 * (a == b)),
+            f"s{i % speakers}" if speakers else "", float(rng.random()) if sure else None,
+        )
+        for i, (a, b) in enumerate(zip(said, heard, strict=True))
+    )  # fmt: skip
+
+
+def saved(tmp_path: Path, predictions: tuple[Prediction, ...], protocol: dict | None = None) -> Path:
+    (tmp_path / "predictions.csv").write_text(predictions_csv(predictions))
+    if protocol is not None:
+        (tmp_path / "results.json").write_text(json.dumps(protocol))
+    return tmp_path
+
+
+class Page(HTMLParser):
+    """What a page would fetch, what it plays and what it shows."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+        self.tags: list[str] = []
+        self.text: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.fetched += [
+            value or "" for name, value in attributes if name in ("src", "href", "srcset", "data", "poster")
+        ]
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+@pytest.mark.parametrize("speakers", [0, 1, 8])
+def test_numbers_are_scikit_learns_and_those_of_the_statistics(speakers: int) -> None:
+    predictions = rows(speakers=speakers)
+    report = Report(predictions, WORDS)
+    said, heard = [line.label for line in predictions], [line.prediction for line in predictions]
+    np.testing.assert_array_equal(report.confusion, confusion_matrix(said, heard, labels=WORDS))
+    with pytest.warns(UserWarning, match="y_pred contains classes not in y_true"):
+        assert report.macro_accuracy.estimate == pytest.approx(balanced_accuracy_score(said, heard))
+    assert report.agreement.kappa == pytest.approx(cohen_kappa_score(said, heard))
+    hits = [a == b for a, b in zip(said, heard, strict=True)]
+    if speakers > 1:
+        expected = cluster_bootstrap(hits, [line.speaker for line in predictions])
+    else:
+        expected = wilson(sum(hits), len(hits))
+        assert "take clips as independent" in report.how
+    assert (report.accuracy.low, report.accuracy.high) == pytest.approx((expected.low, expected.high), abs=1e-3)
+    assert report.per_class[4].n == 0
+
+
+def test_the_page_needs_no_network_and_says_what_matters(tmp_path: Path) -> None:
+    write_report(Report(rows(), WORDS, title="A run"), tmp_path)
+    text = (tmp_path / "report.html").read_text()
+    page, shown = Page(text), " ".join(Page(text).text)
+    assert all(address.startswith("data:") for address in page.fetched), page.fetched
+    assert not re.search(r"@import|url\(|https?://", text) and "script" not in page.tags
+    assert "prefers-color-scheme: dark" in text
+    for part in ("A run", "300 clips", "chance 16.7 %", "bootstrap over 8 speakers", "Cohen's kappa", "never said"):
+        assert part in shown, part
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.md"]
+
+
+def test_figures_are_sound_svg_that_hold_their_counts() -> None:
+    report = Report(rows(), WORDS)
+    figures = re.findall(r"<svg.*?</svg>", report.html(), flags=re.DOTALL)
+    assert len(figures) == 6  # headline, matrix, words, reliability, margin, DET
+    for figure in figures:
+        root = ElementTree.fromstring(figure)
+        width, height = (float(root.get(side) or 0) for side in ("width", "height"))
+        for line in root.iter("circle"):
+            assert -1 <= float(line.get("cx") or 0) <= width and -1 <= float(line.get("cy") or 0) <= height
+    matrix = next(figure for figure in figures if "confusion matrix" in figure)
+    numbers = [
+        int(text.text or 0) for text in ElementTree.fromstring(matrix).iter("text") if "number" in text.get("class", "")
+    ]
+    assert sum(numbers) == 300 and sorted(numbers) == sorted(int(count) for count in report.confusion.flat if count)
+
+
+def test_a_table_without_scores_still_reports() -> None:
+    predictions = tuple(Prediction(line.path, line.label, line.prediction) for line in rows())
+    report = Report(predictions, WORDS)
+    assert report.html().count("<svg") == 3 and report.calibration is None and report.detection is None
+    assert "speakers are unknown" in report.markdown()
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_all_right_and_all_wrong_are_no_special_cases(right: bool) -> None:
+    predictions = tuple(
+        Prediction(f"{i}.wav", "yes", "yes" if right else "no", 0.5, 0.1, f"s{i % 3}") for i in range(9)
+    )
+    report = Report(predictions, ("yes", "no"))
+    assert report.accuracy.estimate == right and report.html() and report.markdown()
+
+
+def test_what_rows_hold_cannot_break_out_of_the_page(tmp_path: Path) -> None:
+    evil = '<script>alert("x")</script>|`'
+    predictions = (Prediction(f"{evil}.wav", evil, "no"), Prediction("b.wav", "no", evil))
+    write_report(Report(predictions, (evil, "no"), title=evil), tmp_path)
+    page = Page((tmp_path / "report.html").read_text())
+    assert "script" not in page.tags and '<script>alert("x")</script>' in "".join(page.text)
+    table = (tmp_path / "report.md").read_text()
+    assert "<script" not in table and "\\|" in table
+
+
+def test_the_worst_confusions_are_played_where_their_clips_are_found(tmp_path: Path) -> None:
+    predictions = rows()
+    report = Report(predictions, WORDS)
+    first = report.confusions[0]
+    assert first.clips[0].margin >= first.clips[-1].margin  # the surest mistake first
+    counts = [len(confusion.clips) for confusion in report.confusions]
+    assert counts == sorted(counts, reverse=True)
+    corpus = tmp_path / "data" / "SpeechCommands" / "speech_commands_v0.02"
+    clip = corpus / first.clips[0].path
+    clip.parent.mkdir(parents=True)
+    soundfile.write(clip, np.zeros(160), 16_000)
+    assert "audio" not in Page(report.html()).tags
+    page = Page(report.html(search([tmp_path / "data"])))
+    assert page.tags.count("audio") == 1 and any(
+        each.startswith("data:audio/wav;base64,UklGR") for each in page.fetched
+    )
+
+
+def test_a_protocol_beside_the_table_is_told_and_one_of_another_run_is_not(tmp_path: Path) -> None:
+    told = {"n": 300, "task": "v2-10", "dataset": "speech-commands", "split": "testing", "encoder": "tone",
+            "per_class": dict.fromkeys(WORDS), "templates": ["a {}"], "warnings": ["mind the gap"]}  # fmt: skip
+    report = load_report(saved(tmp_path, rows(), told))
+    assert report.title == "tone on speech-commands testing, v2-10" and "“a {}”" in dict(report.facts)["prompts"]
+    assert "mind the gap" in report.html() and "mind the gap" in report.markdown()
+    other = load_report(saved(tmp_path, rows(), {**told, "n": 299}))
+    assert other.protocol == {} and "made from the predictions alone" in other.html()
+    (tmp_path / "results.json").write_text("{")
+    with pytest.raises(PredictionsError, match=r"results\.json is no JSON"):
+        load_report(tmp_path)
+
+
+def test_words_of_the_protocol_and_of_the_caller_refuse_others(tmp_path: Path) -> None:
+    saved(tmp_path, rows(), {"n": 300, "per_class": {"yes": None, "no": None}})
+    with pytest.raises(PredictionsError, match=r"row \d+: the (label|prediction) '.*' is none of the 2 words"):
+        load_report(tmp_path)
+    assert load_report(tmp_path, (*WORDS, "lamp")).words == (*WORDS, "lamp")
+
+
+def test_published_results_are_beside_the_run_with_task_n_and_kind() -> None:
+    report = Report(rows(), WORDS, {"task": "v2-10"}, "Mine")
+    table = report.published()
+    assert len(table) == len(PUBLISHED) + 1 and sum(row["own"] for row in table) == 1
+    own_task = [row for row in table if row["task"] == "v2-10"]
+    assert table[: len(own_task)] == own_task  # this run's task comes first, the best first
+    assert [row["value"] for row in own_task] == sorted((row["value"] for row in own_task), reverse=True)
+    assert all(row["n"] and row["kind"] in ("zero-shot", "supervised") for row in table)
+    assert "300 clips and the published ones of 4,074" in report.comparable
+    imagebind = next(each for each in PUBLISHED if each.system == "ImageBind")
+    assert round(100 * imagebind.accuracy, 2) == 2.76 and imagebind.n == 11_005
+
+
+def test_a_whole_test_split_is_reported_in_seconds(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    words = [f"word{i}" for i in range(35)]
+    lines = []
+    for i in range(11_005):
+        said = int(rng.integers(35))
+        heard = said if rng.random() < 0.87 else int(rng.integers(35))
+        lines.append(Prediction(f"{i}.wav", words[said], words[heard], 0.5, float(rng.random()), f"s{i % 250}", 0.5))
+    saved(tmp_path, tuple(lines))
+    start = time.perf_counter()
+    write_report(load_report(tmp_path), tmp_path)
+    assert time.perf_counter() - start < 10
+    assert (tmp_path / "report.html").stat().st_size < 1_000_000
+
+
+def test_many_words_still_make_a_page() -> None:
+    words = [f"w{i}" for i in range(300)]
+    predictions = tuple(Prediction(f"{i}.wav", words[i], words[(i * 7) % 300], 0.1, 0.1) for i in range(300))
+    assert "<svg" in Report(predictions, tuple(words)).html()
