@@ -94,7 +94,7 @@ def embed(
     started = time.perf_counter()
     store = EmbeddingStore(Path(cache), encoder.fingerprint, encoder.dim) if cache is not None else None
     paths = [utterance.path for utterance in dataset.utterances]
-    contents = store.contents(paths) if store else [_name(path) for path in paths]
+    contents = _cropped(store.contents(paths) if store else [_name(path) for path in paths], dataset.utterances)
     vectors = store.get(content for content in contents if content) if store else {}
     cached = sum(content in vectors for content in contents)
     todo: dict[bytes, Utterance] = {}  # one clip for each content: copies are encoded once
@@ -120,6 +120,14 @@ def embed(
 def _name(path: Path) -> bytes:
     """Stands for the content of a file that has not been read."""
     return sha256(b"path:" + str(path).encode()).digest()
+
+
+def _cropped(contents: Sequence[bytes | None], utterances: Sequence[Utterance]) -> list[bytes | None]:
+    """Contents that tell the crops of one file apart."""
+    return [
+        sha256(content + f"{utterance.crop}".encode()).digest() if content and utterance.crop else content
+        for content, utterance in zip(contents, utterances, strict=True)
+    ]
 
 
 def _decoded(
@@ -156,7 +164,12 @@ def _decoded(
 
 def _try_to_load(utterance: Utterance, sample_rate: int) -> Tensor | AudioError:
     try:
-        return load_audio(utterance.path, sample_rate)
+        waveform = load_audio(utterance.path, sample_rate)
+        if utterance.crop is None:
+            return waveform
+        start, seconds = utterance.crop
+        first = round(start * sample_rate)
+        return waveform[first : first + round(seconds * sample_rate)]
     except AudioError as error:
         return error
 

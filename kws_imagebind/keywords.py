@@ -21,6 +21,8 @@ SPEECH_COMMANDS_V1_WORDS = tuple(word for word in SPEECH_COMMANDS_WORDS if word 
 COMMANDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
+SILENCE, UNKNOWN = "silence", "unknown"  # of the challenge: no word at all, and a word that is none of the others
+
 
 class KeywordError(ValueError):
     """A list of keywords or a task that makes no sense; the message says which and what would do."""
@@ -43,8 +45,11 @@ TASKS = {
     task.name: task
     for task in (
         Task("v2-35", SPEECH_COMMANDS_WORDS),
+        Task("v2-37", (SILENCE, UNKNOWN, *SPEECH_COMMANDS_WORDS)),  # the candidates of the seed notebook, in its order
+        Task("v2-12", (*COMMANDS, SILENCE, UNKNOWN)),
         Task("v2-10", COMMANDS),
         Task("v1-30", SPEECH_COMMANDS_V1_WORDS),
+        Task("v1-12", (*COMMANDS, SILENCE, UNKNOWN)),
         Task("digits", DIGITS),
     )
 }
