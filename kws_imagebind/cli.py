@@ -45,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     _add_spot(commands)
     _add_describe(commands)
     _add_submit(commands)
+    _add_prompts(commands)
     _add_list(commands)
     return top
 
@@ -147,6 +148,23 @@ def _add_submit(commands: argparse._SubParsersAction) -> None:
     _add_encoder_options(command)
 
 
+def _add_prompts(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser(
+        "prompts",
+        help="choose the prompt on validation clips, and report it on testing clips",
+        description="Tries sets of prompts on the validation split of speech-commands and reports them on another.",
+    )
+    command.set_defaults(run=_prompts, reject=False, limit=None, on_error="raise")
+    _add_encoder_options(command)
+    _add_data_options(command)
+    run = command.add_argument_group("run")
+    run.add_argument("--batch-size", type=_positive, default=64, metavar="N", help="clips at once (default 64)")
+    run.add_argument("--cache", type=Path, default=Path(CACHE), metavar="DIR", help=f"of embeddings (default {CACHE})")
+    run.add_argument("--no-cache", action="store_true", help="encode every clip again and keep nothing")
+    run.add_argument("--json", action="store_true", help="print JSON")
+    run.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
 def _add_spot(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
         "spot",
@@ -182,7 +200,12 @@ def _add_data_options(command: argparse.ArgumentParser) -> argparse._ArgumentGro
 def _add_encoder_options(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("encoder")
     group.add_argument("--encoder", default="phonebind", metavar="NAME", help="see 'kws-imagebind list'")
-    group.add_argument("--template", action="append", metavar="T", help="prompt with {} for the word; may be repeated")
+    prompts = group.add_mutually_exclusive_group()
+    prompts.add_argument(
+        "--template", action="append", metavar="T", help="prompt with {} for the word; may be repeated"
+    )
+    prompts.add_argument("--prompts", metavar="SET", help="a named set of templates: bare, saying, clip, speech")
+    group.add_argument("--average", choices=("embedding", "score"), default="embedding", help="of several templates")
     group.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, mps")
     group.add_argument("--precision", default="auto", metavar="P", help="auto, fp32, bf16, fp16")
 
@@ -205,7 +228,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     dataset = _dataset(arguments)
     dataset = dataset.subset(arguments.limit, arguments.seed) if arguments.limit else dataset
     encoder = kws.load_encoder(arguments.encoder, device=arguments.device, precision=arguments.precision)
-    scorer = kws.ZeroShotClassifier(encoder, dataset.keywords, arguments.template)
+    scorer = kws.ZeroShotClassifier(encoder, dataset.keywords, _templates(arguments), arguments.average)
     audio = _embed(arguments, dataset, encoder)
     scores, rejection = scorer(audio), None
     if arguments.reject:
@@ -250,7 +273,7 @@ def _rejection(
     if not {SILENCE, UNKNOWN} <= set(dataset.labels):
         raise KeywordError(f"task '{dataset.task}' has no labels {SILENCE} and {UNKNOWN} to reject into; v2-12 has")
     words = [word for word in dataset.keywords if word not in (SILENCE, UNKNOWN)]
-    scorer = kws.ZeroShotClassifier(encoder, words, arguments.template)
+    scorer = kws.ZeroShotClassifier(encoder, words, _templates(arguments), arguments.average)
     audio = _validation(arguments, dataset, encoder)
     spoken = [utterance.label for utterance in audio.utterances]
     return fit_rejection(scorer(audio), spoken, audio.dataset.split), scorer
@@ -370,7 +393,7 @@ def _submit(arguments: argparse.Namespace) -> int:
     prompted = [keyword for keyword in keywords if label(keyword) not in rejected]
     arguments.on_error = "raise"
     audio = _embed(arguments, clips, encoder)
-    scores = kws.ZeroShotClassifier(encoder, prompted, arguments.template)(audio)
+    scores = kws.ZeroShotClassifier(encoder, prompted, _templates(arguments), arguments.average)(audio)
     if arguments.below:
         scores = Rejection(*arguments.below)(scores, labels)
     arguments.output.write_text(submission_csv(scores, audio.utterances), encoding="utf-8")
@@ -413,6 +436,29 @@ def _compare(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _prompts(arguments: argparse.Namespace) -> int:
+    from kws_imagebind import load_encoder
+    from kws_imagebind.prompt_study import study
+
+    dataset = _dataset(arguments)
+    encoder = load_encoder(arguments.encoder, device=arguments.device, precision=arguments.precision)
+    validation = _validation(arguments, dataset, encoder)
+    own = _templates(arguments)
+    testing = _embed(arguments, dataset, encoder)
+    found = study(encoder, dataset.keywords, validation, testing, {"own": own} if own else None)
+    print(json.dumps(found.as_dict(), ensure_ascii=False) if arguments.json else found)
+    return 0
+
+
+def _templates(arguments: argparse.Namespace) -> tuple[str, ...] | None:
+    """The templates asked for; None leaves the encoder its own."""
+    from kws_imagebind.prompts import template_set
+
+    if arguments.prompts:
+        return template_set(arguments.prompts)
+    return tuple(arguments.template) if arguments.template else None
+
+
 def _spot(arguments: argparse.Namespace) -> int:
     from kws_imagebind import AudioError, load_encoder, spot
     from kws_imagebind.keywords import parse_keywords
@@ -422,7 +468,7 @@ def _spot(arguments: argparse.Namespace) -> int:
     code = 0
     for recording in arguments.recordings:
         try:
-            ranked = spot(recording, words, encoder, arguments.template)[: arguments.top]
+            ranked = spot(recording, words, encoder, _templates(arguments), arguments.average)[: arguments.top]
         except AudioError as error:  # the other recordings still get their answer
             _say(f"kws-imagebind spot: {error}")
             code = BAD_INPUT

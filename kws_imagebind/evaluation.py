@@ -119,6 +119,7 @@ class Evaluation:
             "classes": len(self.scores.labels),
             "chance": self.chance,
             "templates": list(self.scores.templates),
+            "average": self.scores.average,
             "metrics": {
                 "accuracy": self.accuracy.as_dict(),
                 "macro_accuracy": self.macro_accuracy.as_dict(),

@@ -130,7 +130,9 @@ class Rejection:
         columns = {label: values[:, index] for index, label in enumerate(scores.labels)}
         columns[UNKNOWN] = torch.full_like(top, self.unknown)
         columns[SILENCE] = self.unknown + self.silence - top
-        return Scores(torch.stack([columns[label] for label in labels], dim=1), tuple(labels), scores.templates)
+        return Scores(
+            torch.stack([columns[label] for label in labels], dim=1), tuple(labels), scores.templates, scores.average
+        )
 
 
 def fit_rejection(scores: Scores, spoken: Sequence[str], split: str | None) -> Rejection:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from kws_imagebind.audio import load_audio
 from kws_imagebind.encoders import Encoder, load_encoder
-from kws_imagebind.zero_shot import ZeroShotClassifier
+from kws_imagebind.zero_shot import Average, ZeroShotClassifier
 
 
 def spot(
@@ -15,6 +15,7 @@ def spot(
     words: Sequence[str],
     encoder: Encoder | None = None,
     templates: Sequence[str] | None = None,
+    average: Average = "embedding",
 ) -> list[tuple[str, float]]:
     """The words ranked by how well a recording fits them, as (label, cosine), the best first.
 
@@ -23,6 +24,7 @@ def spot(
         words: labels, or 'label=/ARPAbet/'.
         encoder: the bundled PhoneBind by default.
         templates: sentences with '{}' for the word; by default the encoder's own.
+        average: of several templates, "embedding" or "score".
 
     Raises:
         AudioError: the recording cannot be used.
@@ -30,6 +32,6 @@ def spot(
     """
     encoder = encoder or load_encoder("phonebind")
     waveform = load_audio(path, encoder.sample_rate)
-    scores = ZeroShotClassifier(encoder, words, templates)(encoder.encode_audio([waveform]))
+    scores = ZeroShotClassifier(encoder, words, templates, average)(encoder.encode_audio([waveform]))
     ranked = zip(scores.labels, scores.values[0].tolist(), strict=True)
     return sorted(ranked, key=lambda pair: -pair[1])

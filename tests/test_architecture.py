@@ -20,7 +20,7 @@ LAYERS = {
     "encoders": 2, "report": 2, "description": 2,
     "cache": 2.5, "embedding": 3,
     "zero_shot": 4, "open_set": 4.5,
-    "submission": 5, "evaluation": 5, "spotting": 5, "training": 5,
+    "submission": 5, "prompt_study": 5, "evaluation": 5, "spotting": 5, "training": 5,
     "cli": 7, "__main__": 8, "__init__": 7,
 }  # fmt: skip
 SIBLINGS = {"models", "datasets", "metrics", "plots"}

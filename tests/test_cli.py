@@ -191,6 +191,9 @@ def test_a_report_is_made_again_from_the_table_without_torch(tmp_path: Path) -> 
 
 
 WRONG = {
+    "unknown set of prompts 'singing'": ["evaluate", "--prompts", "singing", "--limit", "2"],
+    "not allowed with argument --prompts": ["evaluate", "--prompts", "speech", "--template", "{}"],
+    "has no validation split": ["prompts", "--task", "digits"],
     "'nowhere' is no folder": ["submit", "nowhere", "--output", "s.csv"],
     "'bad' holds no recording": ["submit", "bad", "--output", "s.csv"],
     "which are not both among the labels": [
