@@ -1,34 +1,42 @@
-# Each target does all the set-up itself: it needs Python 3.11-3.13, make and a package index.
+# Each target does all the set-up itself: it needs Python 3.11 to 3.13, make and a package index.
+# Another Python than the default has an environment of its own: make PYTHON=python3.13 test
 PYTHON ?= python3
-VENV   := .venv
+VENV   := .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 BIN    := $(VENV)/bin
-READY  := $(VENV)/.ready
 
-.PHONY: evaluate test check format sample benchmark clean
+.PHONY: evaluate test check format benchmark clean
 
-evaluate: $(READY)  ## the main job, offline: the bundled encoder on the bundled sample, into report/
+evaluate: $(VENV)/.installed  ## the main job, offline: the bundled encoder on the bundled sample, into report/
 	$(BIN)/kws-imagebind evaluate --output report
 
-test: $(READY)  ## the test suite, offline
+test: $(VENV)/.installed-all  ## the test suite, offline
 	$(BIN)/python -m pytest -n 2
 
-check: $(READY)  ## style and types
+check: $(VENV)/.installed-all  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(READY)
+format: $(VENV)/.installed-all  ## what ruff can mend by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-benchmark: $(READY)  ## the figures of the README's speed table
+benchmark: $(VENV)/.installed  ## the figures of the README's speed table
 	$(BIN)/python -m benchmarks.throughput
 
-$(READY): pyproject.toml
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "$(PYTHON) is not Python 3.11 to 3.13; name one, as in: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable ".[plots,train,test,check]"
-	touch $(READY)
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable ".[plots]"
+	touch $@
+
+$(VENV)/.installed-all: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable ".[plots,train,vision,test,check]"
+	touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) .cache report
+	rm -rf .venv .venv-* .cache report

@@ -66,10 +66,10 @@ def rescoring(times: int) -> None:
         root, cache = Path(folder) / "clips", Path(folder) / "cache"
         noise_clips(root, TEST_SPLIT, seconds=0.1)
         dataset = kws.load_dataset("folder", root=root)
-        store = EmbeddingStore(cache, encoder.fingerprint, encoder.dim)
-        contents = store.contents([utterance.path for utterance in dataset.utterances])
         vectors = torch.nn.functional.normalize(torch.randn(TEST_SPLIT, encoder.dim), dim=1)
-        store.put([content for content in contents if content], vectors)
+        with EmbeddingStore(cache, encoder.fingerprint, encoder.dim) as store:
+            contents = store.contents([utterance.path for utterance in dataset.utterances])
+            store.put([content for content in contents if content], vectors)
 
         def score() -> None:
             audio = kws.embed(encoder, dataset, cache=cache)

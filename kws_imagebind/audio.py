@@ -22,8 +22,14 @@ from torch.nn import functional as F
 MAX_SECONDS = 600.0  # of one recording; a spoken keyword takes one
 MIN_SECONDS = 0.01  # one hop of a spectrogram
 
-_WAV_CUT = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
-_STREAMED = 0x7FFFF000  # writers that cannot seek back declare about 2 or 4 GB
+MAX_VALUES = 60_000_000  # of all channels: ten minutes of 48 kHz stereo, 240 MB decoded
+LOUDEST = 1e9  # full scale is 1; what is louder than this is no sound
+
+# In libsndfile's log, which also holds the file's name: so only in the lines that tell sizes or complain.
+_CUT = re.compile(r"^[\w ]+: (\d+) \(should be (\d+)\)|^\*\*\* .*(?:truncated|does not match)", re.MULTILINE)
+_STREAMED = 0x7FFFF000  # bytes; writers that cannot seek back declare about 2 or 4 GB
+_UNKNOWN = 2**53  # frames; what libsndfile says of a stream that does not tell its length
+_SLACK = 8  # bytes a chunk's size may be off for padding
 
 
 class AudioError(ValueError):
@@ -36,14 +42,24 @@ def load_audio(path: str | os.PathLike[str], sample_rate: int, max_seconds: floa
     Any file libsndfile reads will do (WAV of every width, FLAC, Ogg, MP3 and more); channels are averaged.
 
     Raises:
-        AudioError: the file is missing, empty, cut short, no audio, holds NaN, or lasts too long.
+        AudioError: the file is missing, empty, cut short, no audio, holds NaN, or is too long or too short.
+    """
+    channels, file_rate = load_channels(path, max_seconds)
+    return resample(channels.mean(0), file_rate, sample_rate)
+
+
+def load_channels(path: str | os.PathLike[str], max_seconds: float = MAX_SECONDS) -> tuple[Tensor, int]:
+    """A recording as its file holds it: float32 (channels, samples) and the file's sample rate in hertz.
+
+    Raises:
+        AudioError: as `load_audio`.
     """
     path = Path(path)
     samples, file_rate = _decode(path, max_seconds)
-    if not np.isfinite(samples).all():
-        bad = int(np.count_nonzero(~np.isfinite(samples)))
-        raise AudioError(f"{path}: {bad} of {samples.size} samples are NaN or infinite; write the file again")
-    return resample(torch.from_numpy(samples.mean(axis=1)), file_rate, sample_rate)
+    bad = samples.size - int(np.count_nonzero(np.abs(samples) < LOUDEST))
+    if bad:
+        raise AudioError(f"{path}: {bad} of {samples.size} samples are NaN, infinite or absurd; write the file again")
+    return torch.from_numpy(samples.T), file_rate
 
 
 def _decode(path: Path, max_seconds: float) -> tuple[np.ndarray, int]:
@@ -54,21 +70,20 @@ def _decode(path: Path, max_seconds: float) -> tuple[np.ndarray, int]:
     if path.stat().st_size == 0:
         raise AudioError(f"{path}: the file is empty (0 bytes)")
     try:
-        with soundfile.SoundFile(path) as file:
-            seconds = file.frames / file.samplerate
-            if seconds > max_seconds:
-                raise AudioError(
-                    f"{path}: lasts {seconds:,.0f} s; a recording of at most {max_seconds:,.0f} s is expected"
-                )
+        # As bytes, for a file name need not be valid UTF-8.
+        with soundfile.SoundFile(os.fsencode(path) if os.name == "posix" else path) as file:
+            _check_length(path, file, max_seconds)
             declared, file_rate, format, log = file.frames, file.samplerate, file.format, file.extra_info
-            samples = file.read(dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError) as error:
+            samples = file.read(declared, dtype="float32", always_2d=True)
+    except AudioError:
+        raise
+    except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:
         reason = str(error).rsplit(": ", 1)[-1].rstrip(".").lower()
         raise AudioError(
             f"{path}: cannot be decoded ({reason}); expected WAV, FLAC, Ogg, MP3 or another format libsndfile reads, "
             "whole and undamaged"
         ) from error
-    if _is_cut(path, format, log, declared, len(samples)):
+    if len(samples) < declared or _is_cut(path, format, log):
         raise AudioError(f"{path}: the file is cut short (its header promises more sound than it holds); copy it again")
     if len(samples) < MIN_SECONDS * file_rate:
         raise AudioError(
@@ -77,25 +92,41 @@ def _decode(path: Path, max_seconds: float) -> tuple[np.ndarray, int]:
     return samples, file_rate
 
 
-def _is_cut(path: Path, format: str, log: str, declared: int, decoded: int) -> bool:
-    """libsndfile reads what is there of a truncated file without complaint, so ask what was promised."""
-    if decoded < declared:
-        return True
-    cut = _WAV_CUT.search(log)
-    if cut and int(cut[2]) < int(cut[1]) < _STREAMED:
-        return True
+def _check_length(path: Path, file: soundfile.SoundFile, max_seconds: float) -> None:
+    """Before anything is decoded: a small file can claim to be a very long one."""
+    if file.frames > _UNKNOWN:
+        raise AudioError(f"{path}: does not tell its length, as a file written through a pipe; save it as a WAV file")
+    seconds = file.frames / file.samplerate
+    if seconds > max_seconds:
+        raise AudioError(f"{path}: lasts {seconds:,.0f} s; a recording of at most {max_seconds:,.0f} s is expected")
+    values = file.frames * file.channels
+    if values > MAX_VALUES:
+        raise AudioError(
+            f"{path}: {file.channels} channels at {file.samplerate:,} Hz hold {values / 1e6:,.0f} million samples; "
+            f"at most {MAX_VALUES / 1e6:.0f} million are expected"
+        )
+
+
+def _is_cut(path: Path, format: str, log: str) -> bool:
+    """libsndfile reads what is there of a truncated file without complaint, so ask what was promised.
+
+    WAV, RF64, W64, AIFF, AU, Ogg and the formats whose decoder notices (FLAC, MP3, CAF) are covered; a few old formats
+    carry no length to check.
+    """
+    for found in _CUT.finditer(log):
+        if found[1] is None or int(found[2]) + _SLACK < int(found[1]) < _STREAMED:
+            return True
     return format == "OGG" and _ogg_page_is_cut(path)
 
 
 def _ogg_page_is_cut(path: Path) -> bool:
-    """Whether the last page of an Ogg file (RFC 3533, section 6) reaches past the end of the file."""
+    """Whether the last page of an Ogg file (RFC 3533, section 6) is not whole or not marked as the stream's last."""
     data = path.read_bytes()
-    start = data.rfind(b"OggS")
-    page = data[start:]
-    if start < 0 or len(page) < 27:
+    page = data[max(0, data.rfind(b"OggS")) :]
+    if len(page) < 27 or len(page) < 27 + page[26]:
         return True
-    segments = page[26]
-    return len(page) < 27 + segments + sum(page[27 : 27 + segments]) or len(page) < 27 + segments
+    last = bool(page[5] & 4)
+    return not last or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]])
 
 
 def resample(waveform: Tensor, from_rate: int, to_rate: int) -> Tensor:
@@ -120,7 +151,8 @@ def _resampler(from_rate: int, to_rate: int) -> Callable[[Tensor], Tensor]:
             f"a recording at another sample rate must be resampled by torchaudio, which cannot be imported ({error}); "
             f"install the release that matches torch {torch.__version__}"
         ) from error
-    return Resample(from_rate, to_rate)
+    # A filter designed in float32 is what torchaudio.functional.resample, and so ImageBind, uses.
+    return Resample(from_rate, to_rate, dtype=torch.float32)
 
 
 def fit(waveform: Tensor, samples: int) -> Tensor:

@@ -9,6 +9,7 @@ a second run reads no audio at all.
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS embedding (
     encoder TEXT NOT NULL, content BLOB NOT NULL, vector BLOB NOT NULL, PRIMARY KEY (encoder, content)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS file (path TEXT PRIMARY KEY, state TEXT NOT NULL, content BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS file (path BLOB PRIMARY KEY, state TEXT NOT NULL, content BLOB NOT NULL) WITHOUT ROWID;
 """
 _TURN = 400  # keys in one SELECT: every SQLite allows 999
 
@@ -39,7 +40,7 @@ def _state(path: Path) -> str:
 
 
 class EmbeddingStore:
-    """The embeddings of one encoder in a cache folder.
+    """The embeddings of one encoder in a cache folder; a context manager, which closes the file at its end.
 
     Args:
         folder: made if it is not there; several processes and encoders may share it.
@@ -52,7 +53,11 @@ class EmbeddingStore:
         with self._guard():
             folder.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(self.path, timeout=60)
-            self._database.executescript(_SCHEMA)
+            try:
+                self._database.executescript(_SCHEMA)
+            except sqlite3.Error:
+                self._database.close()
+                raise
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
@@ -60,19 +65,20 @@ class EmbeddingStore:
             yield
         except (sqlite3.Error, OSError) as error:
             raise CacheError(
-                f"the cache {self.path} cannot be used ({error}); remove it, or choose another folder with --cache"
+                f"the cache {self.path} cannot be used ({error}); choose another folder with --cache, or --no-cache; "
+                "if it is damaged, remove it"
             ) from error
 
     def contents(self, paths: Sequence[Path]) -> list[bytes | None]:
         """The sha256 of each file's bytes; None where there is no file to read."""
         with self._guard():
-            known = {path: (state, content) for path, state, content in self._select("file", map(str, paths))}
+            known = {path: (state, content) for path, state, content in self._select("file", map(os.fsencode, paths))}
         found: list[bytes | None] = []
-        fresh: list[tuple[str, str, bytes]] = []
+        fresh: list[tuple[bytes, str, bytes]] = []
         for path in paths:
             try:
                 state = _state(path)
-                remembered = known.get(str(path))
+                remembered = known.get(os.fsencode(path))
                 if remembered and remembered[0] == state:
                     found.append(remembered[1])
                     continue
@@ -81,7 +87,7 @@ class EmbeddingStore:
                 found.append(None)
                 continue
             found.append(content)
-            fresh.append((str(path), state, content))
+            fresh.append((os.fsencode(path), state, content))
         with self._guard(), self._database:
             self._database.executemany("INSERT OR REPLACE INTO file VALUES (?, ?, ?)", fresh)
         return found
@@ -106,7 +112,7 @@ class EmbeddingStore:
         with self._guard(), self._database:
             self._database.executemany("INSERT OR REPLACE INTO embedding VALUES (?, ?, ?)", rows)
 
-    def _select(self, table: str, keys: Iterable[str | bytes]) -> Iterator[tuple]:
+    def _select(self, table: str, keys: Iterable[bytes]) -> Iterator[tuple]:
         keys = list(dict.fromkeys(keys))
         for start in range(0, len(keys), _TURN):
             part = keys[start : start + _TURN]
@@ -117,5 +123,8 @@ class EmbeddingStore:
                 query = f"SELECT * FROM embedding WHERE encoder = ? AND content IN ({marks})"
                 yield from self._database.execute(query, [self._fingerprint, *part])
 
-    def close(self) -> None:
+    def __enter__(self) -> EmbeddingStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._database.close()

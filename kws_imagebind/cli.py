@@ -6,12 +6,14 @@ Results go to stdout, progress and notices to stderr; bad input ends with exit c
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+UNREAD = 141  # what a shell reports of a program that SIGPIPE ended
 CACHE = ".cache"
 
 
@@ -37,7 +40,7 @@ class _Parser(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = _Parser(prog="kws-imagebind", description="Zero-shot keyword spotting, measured honestly.")
-    top.add_argument("--version", action="version", version=f"kws-imagebind {version('kws-imagebind')}")
+    top.add_argument("--version", action="version", version=f"kws-imagebind {_version()}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_evaluate(commands)
     _add_report(commands)
@@ -46,8 +49,16 @@ def parser() -> argparse.ArgumentParser:
     _add_describe(commands)
     _add_submit(commands)
     _add_prompts(commands)
+    _add_download(commands)
     _add_list(commands)
     return top
+
+
+def _version() -> str:
+    try:
+        return version("kws-imagebind")
+    except PackageNotFoundError:
+        return "(not installed)"
 
 
 def _add_evaluate(commands: argparse._SubParsersAction) -> None:
@@ -179,6 +190,18 @@ def _add_spot(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--json", action="store_true", help="print JSON, one object a recording and line")
 
 
+def _add_download(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser(
+        "download",
+        help="fetch the weights of an encoder that is not bundled",
+        description="Fetches weights, verifies them, and goes on where an earlier attempt was cut.",
+    )
+    command.set_defaults(run=_download)
+    command.add_argument("encoder", choices=("imagebind",))
+    command.add_argument("--modalities", metavar="A,B", help="audio,text are 1.8 GB of 4.8; default everything")
+    command.add_argument("--checkpoints", type=Path, metavar="DIR", help="where to put them (default .checkpoints)")
+
+
 def _add_list(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("list", help="the encoders, data sets and tasks that exist")
     command.set_defaults(run=_list)
@@ -207,7 +230,7 @@ def _add_encoder_options(command: argparse.ArgumentParser) -> None:
     prompts.add_argument("--prompts", metavar="SET", help="a named set of templates: bare, saying, clip, speech")
     group.add_argument("--average", choices=("embedding", "score"), default="embedding", help="of several templates")
     group.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, mps")
-    group.add_argument("--precision", default="auto", metavar="P", help="auto, fp32, bf16, fp16")
+    group.add_argument("--precision", default="auto", metavar="P", help="auto, fp32, bf16, fp16, int8")
 
 
 def _positive(text: str) -> int:
@@ -227,6 +250,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         )
     dataset = _dataset(arguments)
     dataset = dataset.subset(arguments.limit, arguments.seed) if arguments.limit else dataset
+    if arguments.output:
+        arguments.output.mkdir(parents=True, exist_ok=True)  # or say now, not after all clips, that it cannot be
     encoder = kws.load_encoder(arguments.encoder, device=arguments.device, precision=arguments.precision)
     scorer = kws.ZeroShotClassifier(encoder, dataset.keywords, _templates(arguments), arguments.average)
     audio = _embed(arguments, dataset, encoder)
@@ -460,15 +485,15 @@ def _templates(arguments: argparse.Namespace) -> tuple[str, ...] | None:
 
 
 def _spot(arguments: argparse.Namespace) -> int:
-    from kws_imagebind import AudioError, load_encoder, spot
-    from kws_imagebind.keywords import parse_keywords
+    from kws_imagebind import AudioError, ZeroShotClassifier, load_encoder
+    from kws_imagebind.spotting import rank
 
-    words = parse_keywords(arguments.words)
     encoder = load_encoder(arguments.encoder, device=arguments.device, precision=arguments.precision)
+    scorer = ZeroShotClassifier(encoder, arguments.words, _templates(arguments), arguments.average)
     code = 0
     for recording in arguments.recordings:
         try:
-            ranked = spot(recording, words, encoder, _templates(arguments), arguments.average)[: arguments.top]
+            ranked = rank(recording, encoder, scorer)[: arguments.top]
         except AudioError as error:  # the other recordings still get their answer
             _say(f"kws-imagebind spot: {error}")
             code = BAD_INPUT
@@ -481,8 +506,24 @@ def _spot(arguments: argparse.Namespace) -> int:
             print(recording)
         width = max(len(word) for word, _ in ranked)
         for word, score in ranked:
-            print(f"{word:<{width}}  {score:6.3f}  {'█' * round(30 * max(0.0, score))}".rstrip())
+            print(f"{word:<{width}}  {score:6.3f}  {_bar(score)}".rstrip())
     return code
+
+
+def _bar(score: float) -> str:
+    try:
+        "█".encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return "#" * round(30 * max(0.0, score))
+    return "█" * round(30 * max(0.0, score))
+
+
+def _download(arguments: argparse.Namespace) -> int:
+    from kws_imagebind.encoders.imagebind_download import download
+
+    modalities = arguments.modalities.split(",") if arguments.modalities else None
+    print(download(arguments.checkpoints, modalities))
+    return 0
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -515,6 +556,7 @@ def _bad_input() -> tuple[type[Exception], ...]:
     from kws_imagebind.audio import AudioError
     from kws_imagebind.cache import CacheError
     from kws_imagebind.datasets import DatasetError
+    from kws_imagebind.download import DownloadError
     from kws_imagebind.encoders import EncoderError
     from kws_imagebind.keywords import KeywordError
     from kws_imagebind.metrics import MetricError
@@ -526,6 +568,7 @@ def _bad_input() -> tuple[type[Exception], ...]:
         AudioError,
         CacheError,
         DatasetError,
+        DownloadError,
         EncoderError,
         KeywordError,
         MetricError,
@@ -539,14 +582,21 @@ def _bad_input() -> tuple[type[Exception], ...]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code."""
     arguments = parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file's name may be what a terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("kws_imagebind").setLevel(logging.INFO)
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
         return run(arguments)
     except KeyboardInterrupt:
-        _say("\ninterrupted; the same command goes on from the cache")
+        goes_on = arguments.command == "evaluate" and not arguments.no_cache
+        _say("\ninterrupted" + ("; the same command goes on from the cache" if goes_on else ""))
         return INTERRUPTED
+    except BrokenPipeError:  # whoever read the output has had enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
     except Exception as error:
         if not isinstance(error, _bad_input()):
             raise

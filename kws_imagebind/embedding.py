@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -18,6 +21,7 @@ from kws_imagebind.audio import AudioError, load_audio
 from kws_imagebind.cache import EmbeddingStore
 from kws_imagebind.datasets import Dataset, Utterance
 from kws_imagebind.encoders import Encoder
+from kws_imagebind.encoders.base import check_vectors
 
 BATCH = 64  # clips
 OnError = Literal["raise", "skip"]
@@ -43,8 +47,9 @@ class Embeddings:
         encoder: name of the encoder.
         fingerprint: of the encoder.
         skipped: clips of the data set that could not be used.
-        cached: how many vectors came from the cache.
-        seconds: what the rest took, decoding included.
+        cached: how many clips were found in the cache.
+        encoded: how many recordings were encoded; copies of a recording are encoded once.
+        seconds: what looking up, decoding and encoding took.
         precision: of the encoder's arithmetic.
         padding: what the encoder does with recordings of other lengths than its own.
     """
@@ -57,6 +62,7 @@ class Embeddings:
     fingerprint: str
     skipped: tuple[Skipped, ...] = ()
     cached: int = 0
+    encoded: int = 0
     seconds: float = 0.0
     precision: str = "unknown"
     padding: str = "unknown"
@@ -89,43 +95,46 @@ def embed(
         AudioError: an unusable recording, or with "skip", when no recording can be used.
         CacheError: the cache cannot be read or written.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch size {batch_size}; expected at least 1")
+    if batch_size < 1 or on_error not in get_args(OnError):
+        raise ValueError(f"batch size {batch_size}, on error {on_error!r}; expected at least 1, and 'raise' or 'skip'")
     started = time.perf_counter()
-    store = EmbeddingStore(Path(cache), encoder.fingerprint, encoder.dim) if cache is not None else None
-    paths = [utterance.path for utterance in dataset.utterances]
-    contents = _cropped(store.contents(paths) if store else [_name(path) for path in paths], dataset.utterances)
-    vectors = store.get(content for content in contents if content) if store else {}
-    cached = sum(content in vectors for content in contents)
-    todo: dict[bytes, Utterance] = {}  # one clip for each content: copies are encoded once
-    skipped: dict[bytes, Skipped] = {}
-    for utterance, content in zip(dataset.utterances, contents, strict=True):
-        content = content or _name(utterance.path)  # unreadable, which decoding will put into words
-        if content not in vectors:
-            todo.setdefault(content, utterance)
-    bar = tqdm(total=len(dataset), initial=cached, unit="clip", desc=f"{encoder.name} hears", disable=not progress)
-    for batch in _decoded(list(todo.items()), encoder.sample_rate, batch_size, on_error, skipped):
-        encoded = encoder.encode_audio([waveform for _, waveform in batch])
-        hashes = [content for content, _ in batch]
-        if store:
-            store.put(hashes, encoded)
-        vectors.update(zip(hashes, encoded, strict=True))
-        bar.update(len(batch))
-    bar.close()
-    if store:
-        store.close()
-    return _assemble(encoder, dataset, contents, vectors, skipped, cached, time.perf_counter() - started)
+    with EmbeddingStore(Path(cache), encoder.fingerprint, encoder.dim) if cache is not None else nullcontext() as store:
+        paths = [utterance.path for utterance in dataset.utterances]
+        known = store.contents(paths) if store else [None] * len(paths)
+        # A file that cannot be read, or need not be before it is decoded, goes by its path.
+        contents = [content or _name(path) for content, path in zip(known, paths, strict=True)]
+        contents = _cropped(contents, dataset.utterances)
+        vectors = store.get(contents) if store else {}
+        clips = Counter(contents)
+        cached = sum(count for content, count in clips.items() if content in vectors)
+        todo: dict[bytes, Utterance] = {}  # one clip for each content: copies are encoded once
+        skipped: dict[bytes, Skipped] = {}
+        for utterance, content in zip(dataset.utterances, contents, strict=True):
+            if content not in vectors:
+                todo.setdefault(content, utterance)
+        bar = tqdm(total=len(dataset), initial=cached, unit="clip", desc=f"{encoder.name} hears", disable=not progress)
+        with bar:
+            for batch in _decoded(list(todo.items()), encoder.sample_rate, batch_size, on_error, skipped):
+                heard = check_vectors(encoder.encode_audio([waveform for _, waveform in batch]), len(batch), encoder)
+                hashes = [content for content, _ in batch]
+                if store:
+                    store.put(hashes, heard)
+                vectors.update(zip(hashes, heard, strict=True))
+                bar.update(sum(clips[content] for content in hashes))
+            bar.update(sum(clips[content] for content in skipped))
+    encoded = len(todo) - len(skipped)
+    return _assemble(encoder, dataset, contents, vectors, skipped, cached, encoded, time.perf_counter() - started)
 
 
 def _name(path: Path) -> bytes:
     """Stands for the content of a file that has not been read."""
-    return sha256(b"path:" + str(path).encode()).digest()
+    return sha256(b"path:" + os.fsencode(path)).digest()
 
 
-def _cropped(contents: Sequence[bytes | None], utterances: Sequence[Utterance]) -> list[bytes | None]:
+def _cropped(contents: Sequence[bytes], utterances: Sequence[Utterance]) -> list[bytes]:
     """Contents that tell the crops of one file apart."""
     return [
-        sha256(content + f"{utterance.crop}".encode()).digest() if content and utterance.crop else content
+        sha256(content + f"{utterance.crop}".encode()).digest() if utterance.crop else content
         for content, utterance in zip(contents, utterances, strict=True)
     ]
 
@@ -177,15 +186,15 @@ def _try_to_load(utterance: Utterance, sample_rate: int) -> Tensor | AudioError:
 def _assemble(
     encoder: Encoder,
     dataset: Dataset,
-    contents: Sequence[bytes | None],
+    contents: Sequence[bytes],
     vectors: dict[bytes, Tensor],
     skipped: dict[bytes, Skipped],
     cached: int,
+    encoded: int,
     seconds: float,
 ) -> Embeddings:
     kept, missing = [], []
     for index, (utterance, content) in enumerate(zip(dataset.utterances, contents, strict=True)):
-        content = content or _name(utterance.path)
         if content in vectors:
             kept.append((index, vectors[content]))
         else:
@@ -202,6 +211,7 @@ def _assemble(
         fingerprint=encoder.fingerprint,
         skipped=tuple(missing),
         cached=cached,
+        encoded=encoded,
         seconds=seconds,
         precision=getattr(encoder, "precision", "unknown"),
         padding=getattr(encoder, "padding", "unknown"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import platform
 import re
 from collections import Counter
@@ -15,11 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from kws_imagebind.agreement import Agreement, agreement
 from kws_imagebind.calibration import Calibration, calibration, fit_temperature, probabilities
+from kws_imagebind.datasets.base import listed
 from kws_imagebind.datasets.speech_commands import official_split
 from kws_imagebind.embedding import Embeddings
+from kws_imagebind.files import whole
 from kws_imagebind.metrics import MetricError, Metrics, measure, ranking
 from kws_imagebind.open_set import Outcome, Rejection
 from kws_imagebind.predictions import Prediction, predictions_csv
@@ -58,6 +60,11 @@ class Evaluation:
     @property
     def top5_accuracy(self) -> Interval:
         return self.metrics.top_k_accuracy
+
+    @property
+    def task(self) -> str:
+        """The data set's task, or "custom" where the candidates are others than its keywords."""
+        return self.audio.dataset.task if self.scores.labels == self.audio.dataset.labels else "custom"
 
     @property
     def n(self) -> int:
@@ -108,9 +115,9 @@ class Evaluation:
 
     def as_dict(self) -> dict[str, Any]:
         """The content of `results.json`."""
-        dataset, encoded = self.audio.dataset, len(self.audio) - self.audio.cached
+        dataset, encoded = self.audio.dataset, self.audio.encoded
         return {
-            "task": dataset.task,
+            "task": self.task,
             "dataset": dataset.name,
             "split": dataset.split,
             "note": dataset.note,
@@ -123,7 +130,7 @@ class Evaluation:
             "metrics": {
                 "accuracy": self.accuracy.as_dict(),
                 "macro_accuracy": self.macro_accuracy.as_dict(),
-                "top5_accuracy": self.top5_accuracy.as_dict(),
+                "top5_accuracy": {**self.top5_accuracy.as_dict(), "k": self.metrics.k},
             },
             "expected_accuracy": self.agreement.expected,
             "kappa": None if math.isnan(self.agreement.kappa) else self.agreement.kappa,
@@ -155,7 +162,7 @@ class Evaluation:
         rows = [
             ("accuracy", str(self.accuracy)),
             ("macro accuracy", str(self.macro_accuracy)),
-            (f"top-{k} accuracy", str(self.top5_accuracy)),
+            *([(f"top-{k} accuracy", str(self.top5_accuracy))] if k < len(self.scores.labels) else []),
             ("chance", f"{100 * self.chance:.1f} %, {len(self.scores.labels)} keywords"),
             (
                 "by habit",
@@ -164,7 +171,7 @@ class Evaluation:
             ),
             ("collapse", self.agreement.collapse),
             ("calibration", self._calibration()),
-            ("data", f"{dataset.name}{split}, task {dataset.task}; {dataset.note}".rstrip("; ")),
+            ("data", f"{dataset.name}{split}, task {self.task}; {dataset.note}".rstrip("; ")),
             ("encoder", f"{self.audio.encoder}, {self.audio.fingerprint}, {self.audio.precision}"),
             ("prompts", ", ".join(f"'{template}'" for template in self.scores.templates)),
             ("intervals", self._intervals()),
@@ -218,7 +225,7 @@ class Evaluation:
             if error.name != "matplotlib":
                 raise
             return []
-        title = f"{self.audio.encoder}, zero-shot, {self.audio.dataset.name} {self.audio.dataset.task}"
+        title = f"{self.audio.encoder}, zero-shot, {self.audio.dataset.name} {self.task}"
         figures = {
             "confusion_matrix.png": confusion_matrix_figure(self.metrics.confusion, self.scores.labels, title),
             "per_class.png": per_class_figure(self.metrics.per_class, self.scores.labels, self.chance, title),
@@ -231,10 +238,13 @@ class Evaluation:
 def evaluate(
     scores: Scores, audio: Embeddings, seed: int | None = None, temperature: float | None = None
 ) -> Evaluation:
-    """What scores are worth against the true keywords of the clips.
+    """What scores are worth against what the clips say.
+
+    The candidates need not be the data set's keywords: the same embeddings may be scored against any words, as long as
+    what the clips say is among them.
 
     Args:
-        scores: of the clips, one column a keyword of the data set, in its order.
+        scores: of the clips, one row a clip and one column a candidate.
         audio: the clips.
         seed: of the subset, if the clips are one.
         temperature: from `fit_on_validation`, for calibration; without it there is none.
@@ -243,14 +253,14 @@ def evaluate(
         MetricError: scores and clips do not belong together, embeddings are not of unit norm, or a testing split holds
             clips of another.
     """
-    _check_columns(scores, audio)
+    targets = _targets(scores, audio)
     _check_norms(audio)
     speakers = [utterance.speaker for utterance in audio.utterances]
-    metrics = measure(scores.values, audio.targets, speakers=speakers)
+    metrics = measure(scores.values, targets, speakers=speakers)
     calibrated = None
     if temperature is not None:
-        calibrated = calibration(scores.values.numpy(), audio.targets.numpy(), temperature)
-    return Evaluation(scores, audio, metrics, seed, calibrated, tuple(_warnings(audio, metrics)))
+        calibrated = calibration(scores.values.numpy(), targets.numpy(), temperature)
+    return Evaluation(scores, audio, metrics, seed, calibrated, tuple(_warnings(scores, audio, metrics)))
 
 
 def fit_on_validation(scores: Scores, audio: Embeddings) -> float:
@@ -264,17 +274,17 @@ def fit_on_validation(scores: Scores, audio: Embeddings) -> float:
             f"a temperature is fitted on the validation split, never on the clips it is tested with; "
             f"these are of split '{audio.dataset.split}' of data set '{audio.dataset.name}'"
         )
-    _check_columns(scores, audio)
-    return fit_temperature(scores.values.numpy(), audio.targets.numpy())
+    return fit_temperature(scores.values.numpy(), _targets(scores, audio).numpy())
 
 
-def _check_columns(scores: Scores, audio: Embeddings) -> None:
-    expected = audio.dataset.labels
-    if scores.labels != expected:
-        raise MetricError(
-            f"the scores are of {len(scores.labels)} keywords ({', '.join(scores.labels[:3])}, …) that are not "
-            f"the data set's own {len(expected)} ({', '.join(expected[:3])}, …) in their order"
-        )
+def _targets(scores: Scores, audio: Embeddings) -> Tensor:
+    """(n,) int64: the candidate that each clip says."""
+    columns = {label.casefold(): column for column, label in enumerate(scores.labels)}
+    spoken = [utterance.label for utterance in audio.utterances]
+    missing = sorted({label for label in spoken if label.casefold() not in columns})
+    if missing:
+        raise MetricError(f"the clips say {listed(missing)}, which is not among the candidates; add it to the keywords")
+    return torch.tensor([columns[label.casefold()] for label in spoken])
 
 
 def _check_norms(audio: Embeddings) -> None:
@@ -287,7 +297,7 @@ def _check_norms(audio: Embeddings) -> None:
         )
 
 
-def _warnings(audio: Embeddings, metrics: Metrics) -> list[str]:
+def _warnings(scores: Scores, audio: Embeddings, metrics: Metrics) -> list[str]:
     """What a reader should know of the clips before believing the numbers."""
     dataset, found = audio.dataset, []
     strays = _strays(audio)
@@ -307,10 +317,10 @@ def _warnings(audio: Embeddings, metrics: Metrics) -> list[str]:
     if copies:
         also = f", {others:,} of them under another label" if others else ""
         found.append(f"{copies:,} of {len(audio):,} clips sound exactly like another{also}: duplicates count twice")
-    empty = [word for word, interval in zip(dataset.labels, metrics.per_class, strict=True) if not interval.n]
+    empty = [word for word, interval in zip(scores.labels, metrics.per_class, strict=True) if not interval.n]
     if empty:
         found.append(
-            f"{len(empty):,} of {len(dataset.labels):,} keywords have no clips and are candidates only: {_few(empty)}"
+            f"{len(empty):,} of {len(scores.labels):,} keywords have no clips and are candidates only: {_few(empty)}"
         )
     return found
 
@@ -350,8 +360,7 @@ def _versions() -> dict[str, str]:
 
 
 def _write(path: Path, text: str) -> Path:
-    """Whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    # A file name that is no UTF-8 is written as its escape rather than not at all.
+    with whole(path) as part:
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")
     return path

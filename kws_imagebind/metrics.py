@@ -1,9 +1,9 @@
 """Scores and targets to accuracies: thin, explicit use of torchmetrics.
 
 torchmetrics guesses what its inputs mean: given one softmax row and one one-hot row it compares them element by
-element, so that random scores over 37 classes read 0.6 or more. Here the two shapes are fixed and everything else is
-refused, task, averaging, classes and top-k are always stated, and only counts are asked of torchmetrics, so that each
-accuracy is a proportion of whole clips with its interval.
+element, and so tells how many elements of the softmax are exactly 0 or 1. Here the two shapes are fixed and everything
+else is refused, task, averaging, classes and top-k are always stated, and only counts are asked of torchmetrics, so
+that each accuracy is a proportion of whole clips with its interval.
 """
 
 from __future__ import annotations

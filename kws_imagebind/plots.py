@@ -7,7 +7,6 @@ cividis for shares, Okabe and Ito's palette (2008) for the rest.
 
 from __future__ import annotations
 
-import os
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from matplotlib.ticker import PercentFormatter
 from matplotlib.transforms import blended_transform_factory
 from torch import Tensor
 
+from kws_imagebind.files import whole
 from kws_imagebind.statistics import Interval
 
 BLUE, VERMILION = "#0072B2", "#D55E00"  # of Okabe and Ito
@@ -153,12 +153,8 @@ def distribution_figure(clips: Sequence[int], labels: Sequence[str], title: str)
 def save_figure(figure: Figure, path: Path) -> None:
     """Writes a PNG; an interrupted run leaves the old file or the new one, never half of one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with whole(path) as part:
         figure.savefig(part, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.15, facecolor="white")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _pitch(rows: int, widest: float, narrowest: float) -> float:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import json
 import math
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from kws_imagebind import svg
 from kws_imagebind.agreement import Agreement, agreement
 from kws_imagebind.calibration import Calibration, reliability
 from kws_imagebind.detection import Detection, detect
+from kws_imagebind.files import whole
 from kws_imagebind.predictions import Prediction, PredictionsError, find_predictions, read_predictions
 from kws_imagebind.published import PUBLISHED, PublishedResult
 from kws_imagebind.statistics import Interval, by_speaker, mean_of_proportions, wilson
@@ -307,9 +307,8 @@ def write_report(report: Report, folder: Path, find: Find | None = None) -> list
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, text in ((HTML, report.html(find)), (MARKDOWN, report.markdown())):
-        part = folder / f".{name}.{os.getpid()}.part"
-        part.write_text(text, encoding="utf-8")
-        part.replace(folder / name)
+        with whole(folder / name) as part:
+            part.write_text(text, encoding="utf-8", errors="backslashreplace")
         written.append(folder / name)
     return written
 

@@ -95,8 +95,9 @@ def mean_of_proportions(successes: Sequence[int], totals: Sequence[int], confide
     Louis and Slud 2019, Journal of Survey Statistics and Methodology 7:334-364): the mean m of k classes has the
     variance v = sum(p_i (1 - p_i) / n_i) / k^2, which is that of m (1 - m) / v clips drawn alike. In v each class is
     given `SHRINKAGE` clips of the mean accuracy, or else a class with one or two clips, all hit, would seem certain.
-    In simulations of 2 to 35 classes with 1 to 300 clips each it held 92 to 98 % for a nominal 95 %; limits combined
-    from the classes' own Wilson limits (MOVER) fell to 79 %, for they all err towards one half.
+    In simulations of 2 to 35 classes of similar size or mixed sizes it held 92 to 98 % for a nominal 95 %, and from 89
+    to 100 % for two classes of which one has a single clip or two; limits combined from the classes' own Wilson limits
+    (MOVER) fell to 79 %, for they all err towards one half.
 
     >>> print(mean_of_proportions([10, 0], [10, 90]))
     50.0 % [41.5, 58.5], n = 100
@@ -277,7 +278,7 @@ class PairedComparison:
         confidence: the level of the limits.
 
     >>> print(compare_paired([1, 1, 1, 0, 1, 1], [1, 0, 1, 0, 0, 1]))
-    +33.3 points [-20.9, +87.5], p = 0.175; McNemar's exact p = 0.5; right alone 2 against 0 of 6 clips
+    +33.3 points [-20.9, +87.5], p = 0.17; McNemar's exact p = 0.5; right alone 2 against 0 of 6 clips
     """
 
     difference: float

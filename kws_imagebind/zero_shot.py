@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kws_imagebind.encoders.base import Encoder, VariantEncoder
-from kws_imagebind.keywords import check_keywords, label, spoken
+from kws_imagebind.encoders.base import Encoder, VariantEncoder, check_vectors
+from kws_imagebind.keywords import check_keywords, label, parse_keywords, spoken
+from kws_imagebind.phonemes import is_arpabet
 from kws_imagebind.prompts import BARE, PromptError, check_templates, render
 
 Average = Literal["embedding", "score"]
@@ -54,7 +55,7 @@ class ZeroShotClassifier:
 
     Args:
         encoder: what reads the prompts.
-        keywords: labels, or 'label=/ARPAbet/'.
+        keywords: labels, or 'label=/ARPAbet/'; a list, or a text such as 'yes,no'.
         templates: sentences with '{}' for the word; by default the encoder's own.
         average: "embedding" or "score".
 
@@ -73,19 +74,19 @@ class ZeroShotClassifier:
         if average not in AVERAGES:
             raise PromptError(f"unknown average '{average}'; available: {', '.join(AVERAGES)}")
         self.average = average
-        checked = check_keywords(keywords)
+        checked = parse_keywords(keywords) if isinstance(keywords, str) else check_keywords(keywords)
         self.labels = tuple(label(keyword) for keyword in checked)
         self.templates = _templates(encoder, templates)
         texts: list[str] = []
         owners: list[int] = []
         for index, keyword in enumerate(checked):
-            said = encoder.variants(spoken(keyword)) if isinstance(encoder, VariantEncoder) else (spoken(keyword),)
+            said = _variants(encoder, keyword)
             texts += said
             owners += [index] * len(said)
         prompts = [render(template, text) for text in texts for template in self.templates]
-        encoded = encoder.encode_text(prompts).view(len(texts), len(self.templates), -1)
-        mean = encoded.mean(1)
-        self._weights = F.normalize(mean, dim=-1) if average == "embedding" else mean  # (variants, dim)
+        encoded = check_vectors(encoder.encode_text(prompts), len(prompts), encoder)
+        ensembles = encoded.view(len(texts), len(self.templates), -1).mean(1)
+        self._weights = F.normalize(ensembles, dim=-1) if average == "embedding" else ensembles  # (variants, dim)
         self._owners = torch.tensor(owners)
 
     def __call__(self, audio: HasFeatures | Tensor) -> Scores:
@@ -97,7 +98,15 @@ class ZeroShotClassifier:
         return Scores(values, self.labels, self.templates, self.average)
 
 
+def _variants(encoder: Encoder, keyword: str) -> tuple[str, ...]:
+    """The texts that stand for a keyword; ARPAbet is for those who can read it."""
+    if isinstance(encoder, VariantEncoder):
+        return encoder.variants(spoken(keyword))
+    return (label(keyword) if is_arpabet(spoken(keyword)) else spoken(keyword),)
+
+
 def _templates(encoder: Encoder, templates: Sequence[str] | None) -> tuple[str, ...]:
+    templates = [templates] if isinstance(templates, str) else templates
     chosen = check_templates([encoder.default_template] if templates is None else templates)
     carriers = [template for template in chosen if template != BARE]
     if encoder.default_template == BARE and carriers:

@@ -11,6 +11,7 @@ import soundfile
 import torch
 from torchaudio.compliance import kaldi
 
+from kws_imagebind import audio
 from kws_imagebind.audio import (
     AudioError,
     MelConfig,
@@ -31,6 +32,7 @@ FORMATS = [
     ("wav", "DOUBLE", 1e-6),
     ("wav", "ULAW", 3e-2),
     ("wav", "IMA_ADPCM", 5e-2),
+    ("wav", "GSM610", 0.3),
     ("flac", "PCM_16", 1e-4),
     ("ogg", "VORBIS", 0.15),
     ("ogg", "OPUS", 0.15),
@@ -78,7 +80,7 @@ def cut(path: Path, share: float = 0.6) -> Path:
     return write(path.with_name("cut" + path.suffix), content[: int(share * len(content))])
 
 
-@pytest.mark.parametrize("extension", ["wav", "flac", "ogg", "mp3"])
+@pytest.mark.parametrize("extension", ["wav", "flac", "ogg", "mp3", "aiff", "au", "w64", "rf64", "caf"])
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
 def test_a_truncated_file_is_named(tmp_path: Path, extension: str, share: float) -> None:
     whole = tmp_path / f"whole.{extension}"
@@ -95,6 +97,40 @@ def test_a_streamed_wav_whose_header_could_not_be_finished_is_read(tmp_path: Pat
     at = content.index(b"data") + 4
     content[at : at + 4] = content[4:8] = b"\xff\xff\xff\xff"
     assert len(load_audio(write(path, bytes(content)), 16_000)) == 16_000
+
+
+def test_an_ogg_cut_between_two_pages_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "clip.ogg"
+    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 80_000), 16_000)
+    content = path.read_bytes()
+    with pytest.raises(AudioError, match="cut short"):
+        load_audio(write(path, content[: content.rindex(b"OggS")]), 16_000)
+
+
+def test_a_flac_written_through_a_pipe_is_refused_with_a_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "pipe.flac"
+    soundfile.write(path, tone(), 16_000)
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0  # STREAMINFO's 36 bits of total samples
+    content[22:26] = bytes(4)
+    with pytest.raises(AudioError, match="does not tell its length"):
+        load_audio(write(path, bytes(content)), 16_000)
+
+
+def test_a_small_file_of_many_samples_is_refused_before_it_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "many.flac"
+    soundfile.write(path, np.zeros((655_350, 8), np.int16), 655_350)
+    monkeypatch.setattr(audio, "MAX_VALUES", 5_000_000)
+    with pytest.raises(AudioError, match="8 channels at 655,350 Hz hold 5 million samples"):
+        load_audio(path, 16_000)
+
+
+def test_absurdly_loud_samples_are_refused(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "loud.wav", np.full((16_000, 2), 3e38), 16_000, subtype="FLOAT")
+    with pytest.raises(AudioError, match="32000 of 32000 samples are NaN, infinite or absurd"):
+        load_audio(tmp_path / "loud.wav", 16_000)
 
 
 def bad_files(folder: Path) -> dict[str, Path]:
@@ -115,6 +151,7 @@ def bad_files(folder: Path) -> dict[str, Path]:
         "holds 0 samples": folder / "no_frames.wav",
         "lasts 700 s": folder / "long.wav",
         "is a folder": folder / "folder.wav",
+        "cannot be decoded .*samplerate": write(folder / "clip.raw", bytes(4_000)),
     }
 
 

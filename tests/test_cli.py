@@ -148,6 +148,25 @@ def test_spot_answers_for_the_good_recordings_among_bad_ones(
     assert err.splitlines() == [f"kws-imagebind spot: {tmp_path}/bad.wav: the file is empty (0 bytes)"]
 
 
+def test_silence_holds_no_word(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "silence.wav", np.zeros(16_000), 16_000)
+    code, out, err = run(capsys, "spot", tmp_path / "silence.wav", "--words", "yes,no")
+    assert code == 2 and not out and "holds only silence" in err
+
+
+def test_a_terminal_without_unicode_and_a_reader_that_leaves_are_no_trouble(tmp_path: Path) -> None:
+    clip = sorted((Path(__file__).parents[1] / "sample" / "yes").glob("*.wav"))[0]
+    command = [sys.executable, "-m", "kws_imagebind", "spot", str(clip), "--words", "yes,no"]
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    shown = subprocess.run(command, capture_output=True, env=ascii_only, check=True).stdout
+    assert shown.startswith(b"yes ") and b"###" in shown
+    unread = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert unread.stdout is not None and unread.stderr is not None
+    unread.stdout.close()
+    assert unread.stderr.read() == b"" and unread.wait() == 141
+    unread.stderr.close()
+
+
 def test_list_names_what_exists(capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(run(capsys, "list", "--json")[1])
     assert "phonebind" in found["encoders"] and {"v2-35", "v2-10", "digits"} <= set(found["tasks"])
@@ -230,6 +249,7 @@ WRONG = {
     "there is no such file": ["spot", "missing.wav", "--words", "yes,no"],
     "needs one '{}'": ["evaluate", "--template", "nothing"],
     "not to be had here": ["evaluate", "--device", "cuda:77"],
+    "'meta' is not to be had": ["evaluate", "--device", "meta"],
     "no precision 'int2'": ["evaluate", "--precision", "int2"],
     "has no validation split to choose with": ["evaluate", "--calibrate", "--limit", "2"],
     "from 1, got '0'": ["evaluate", "--limit", "0"],

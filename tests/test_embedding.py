@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from kws_imagebind.audio import AudioError
 from kws_imagebind.cache import FILE, CacheError, EmbeddingStore
 from kws_imagebind.datasets import load_dataset
 from kws_imagebind.embedding import embed
-from kws_imagebind.encoders import load_encoder
+from kws_imagebind.encoders import EncoderError, load_encoder
 from tests.conftest import ToneEncoder
 
 
@@ -30,7 +31,7 @@ def test_features_are_the_encoders_in_the_data_sets_order(tone_encoder: ToneEnco
     assert audio.features.shape == (24, tone_encoder.dim)
     torch.testing.assert_close(audio.features.norm(dim=1), torch.ones(24))
     loudest = audio.features.argmax(1) * 40
-    assert [str(int(hertz)) for hertz in loudest] == [u.label if u.label != "440" else "440" for u in audio.utterances]
+    assert [str(int(hertz)) for hertz in loudest] == [utterance.label for utterance in audio.utterances]
     assert [dataset.keywords[target] for target in audio.targets] == [u.label for u in audio.utterances]
 
 
@@ -98,7 +99,7 @@ def test_copies_of_a_clip_are_encoded_once(tone_encoder: ToneEncoder, tones: Pat
     for number in range(10):
         shutil.copy(tones / "440" / "speaker0_nohash_0.wav", tones / "440" / f"copy{number}_nohash_0.wav")
     audio = embed(tone_encoder, load_dataset("folder", root=tones), cache=tmp_path / "cache")
-    assert len(audio) == 34 and sum(tone_encoder.heard) == 24
+    assert len(audio) == 34 and sum(tone_encoder.heard) == audio.encoded == 24
 
 
 def test_a_bad_clip_is_raised_or_listed(tone_encoder: ToneEncoder, tones: Path) -> None:
@@ -135,24 +136,57 @@ def test_a_damaged_cache_says_what_to_do(tone_encoder: ToneEncoder, tones: Path,
 
 
 def test_a_cache_of_vectors_of_another_length_is_refused(tmp_path: Path) -> None:
-    store = EmbeddingStore(tmp_path, "x", 4)
-    store.put([b"a"], torch.ones(1, 4))
-    with pytest.raises(CacheError, match="damaged"):
-        EmbeddingStore(tmp_path, "x", 5).get([b"a"])
+    with EmbeddingStore(tmp_path, "x", 4) as store:
+        store.put([b"a"], torch.ones(1, 4))
+    with EmbeddingStore(tmp_path, "x", 5) as store, pytest.raises(CacheError, match="damaged"):
+        store.get([b"a"])
 
 
 def test_a_batch_is_stored_whole_or_not_at_all(tmp_path: Path) -> None:
-    store = EmbeddingStore(tmp_path, "x", 4)
-    with pytest.raises(ValueError, match=r"zip\(\)"):
-        store.put([b"a", b"b"], torch.ones(1, 4))
-    assert store.get([b"a", b"b"]) == {}
+    with EmbeddingStore(tmp_path, "x", 4) as store:
+        with pytest.raises(CacheError, match="NOT NULL"):
+            store.put([b"a", None], torch.ones(2, 4))  # type: ignore[list-item]
+        assert store.get([b"a"]) == {}
+
+
+def test_an_encoder_that_breaks_the_protocol_is_named_before_anything_is_kept(
+    tone_encoder: ToneEncoder, tones: Path, tmp_path: Path
+) -> None:
+    dataset, plain = load_dataset("folder", root=tones), tone_encoder.encode_audio
+    for broken, reason in (
+        (lambda waveforms: plain(waveforms) * float("nan"), "unit norm"),
+        (lambda waveforms: plain(waveforms) * 2, "unit norm"),
+        (lambda waveforms: plain(waveforms)[:, :5], r"expected \(24, 200\)"),
+    ):
+        tone_encoder.encode_audio = broken  # type: ignore[method-assign]
+        with pytest.raises(EncoderError, match=reason):
+            embed(tone_encoder, dataset, cache=tmp_path / "cache")
+    tone_encoder.encode_audio = plain  # type: ignore[method-assign]
+    assert embed(tone_encoder, dataset, cache=tmp_path / "cache").cached == 0
+
+
+def test_a_file_name_that_is_no_utf8_is_a_file_name(
+    tone_encoder: ToneEncoder, tones: Path, tmp_path: Path, write_tone: Callable[..., Path]
+) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tones / "440") + b"/\xff_nohash_0.wav"))
+    (tones / "440" / "speaker0_nohash_0.wav").rename(odd)
+    dataset = load_dataset("folder", root=tones)
+    assert len(embed(tone_encoder, dataset, cache=tmp_path / "cache")) == 24
+    assert embed(tone_encoder, dataset, cache=tmp_path / "cache").cached == 24
+    assert len(embed(tone_encoder, dataset)) == 24
+
+
+def test_two_processes_share_a_cache(tones: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", RUN, str(tones), str(tmp_path / "cache")]
+    both = [subprocess.Popen(command) for _ in range(2)]
+    assert [process.wait(120) for process in both] == [0, 0] and _stored(tmp_path / "cache") == 24
 
 
 RUN = """
 import sys, time
 from kws_imagebind.datasets import load_dataset
 from kws_imagebind.embedding import embed
-from kws_imagebind.encoders import load_encoder
+from kws_imagebind.encoders import EncoderError, load_encoder
 encoder = load_encoder("phonebind", device="cpu")
 plain = encoder.encode_audio
 def slow(waveforms):
@@ -181,7 +215,7 @@ def test_a_killed_run_keeps_its_batches_and_goes_on_to_the_same_numbers(tones: P
 
 def _stored(cache: Path) -> int:
     try:
-        with sqlite3.connect(f"file:{cache / FILE}?mode=ro", uri=True) as database:
+        with closing(sqlite3.connect(f"file:{cache / FILE}?mode=ro", uri=True)) as database:
             return database.execute("SELECT count(*) FROM embedding").fetchone()[0]
     except sqlite3.Error:
         return 0

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+import torchmetrics
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, recall_score, top_k_accuracy_score
 from statsmodels.stats.proportion import proportion_confint
 from torch import Tensor
@@ -131,6 +132,21 @@ def test_the_seed_notebooks_reading_is_refused() -> None:
     row, one_hot = torch.rand(37, generator=generator).softmax(dim=0), torch.eye(37, dtype=torch.int64)[5]
     with pytest.raises(MetricError, match=r"scores of shape \(37,\); expected a table"):
         measure(row, one_hot)
+
+
+def test_the_seed_notebooks_reading_tells_how_peaked_the_softmax_is_and_nothing_of_the_argmax() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits, targets = torch.randn(64, 37, generator=generator), torch.randint(37, (64,), generator=generator)
+    one_hot = torch.nn.functional.one_hot(targets, 37)
+    readings, accuracies = [], []
+    for scale in (6, 60):
+        seed = torchmetrics.Accuracy(task="multiclass", num_classes=37)
+        for row, target in zip((scale * logits).softmax(1), one_hot, strict=True):
+            seed.update(row, target)
+        readings.append(float(seed.compute()))
+        accuracies.append(measure(scale * logits, targets).accuracy)
+    assert readings[0] == 0 and 0.6 < readings[1] < 0.66
+    assert accuracies[0] == accuracies[1] and accuracies[0].estimate == 2 / 64
 
 
 GOOD = torch.tensor([[0.1, 0.9, 0.0], [0.8, 0.1, 0.1]])

@@ -34,10 +34,20 @@ def test_scores_are_cosines_and_permute_with_the_keywords(tone_encoder: ToneEnco
 
 def test_a_template_ensemble_is_the_renormalised_mean(tone_encoder: ToneEncoder) -> None:
     features = F.normalize(torch.rand(3, tone_encoder.dim), dim=1)
-    templates = ["a person whistling {}", "a whistle of {}"]
-    both = ZeroShotClassifier(tone_encoder, ["440", "1000"], templates)(features)
-    torch.testing.assert_close(both.values[:, 0], features[:, 11])  # both templates read the same here
+    templates = ["a person whistling {}", "2{}"]  # 440 and 2440 Hz, 960 and 2960 Hz: at right angles
+    both = ZeroShotClassifier(tone_encoder, ["440", "960"], templates)(features)
+    torch.testing.assert_close(both.values[:, 0], (features[:, 11] + features[:, 61]) / 2**0.5)
     assert both.templates == tuple(templates)
+
+
+def test_lists_may_be_texts(tone_encoder: ToneEncoder) -> None:
+    scorer = ZeroShotClassifier(tone_encoder, "440,1000", "a whistle of {}")
+    assert scorer.labels == ("440", "1000") and scorer.templates == ("a whistle of {}",)
+
+
+def test_an_encoder_that_reads_meaning_is_given_the_label_of_an_arpabet_keyword(tone_encoder: ToneEncoder) -> None:
+    ZeroShotClassifier(tone_encoder, ["440=/F AO R/", "1000"])
+    assert tone_encoder.read == ["a person whistling 440", "a person whistling 1000"]
 
 
 def test_a_word_scores_as_its_best_pronunciation() -> None:
@@ -86,8 +96,9 @@ def test_bad_waveforms_names_devices_and_precisions_are_refused() -> None:
             encoder.encode_audio([waveform])
     with pytest.raises(EncoderError, match="did you mean phonebind"):
         load_encoder("phonebinder")
-    with pytest.raises(EncoderError, match="not to be had here"):
-        resolve_device("cuda:99")
+    for device in ("cuda:99", "meta", "toaster"):
+        with pytest.raises(EncoderError, match="not to be had here"):
+            resolve_device(device)
     with pytest.raises(EncoderError, match="precision 'int3'"):
         load_encoder("phonebind", device="cpu", precision="int3")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from kws_imagebind.datasets.base import Dataset, DatasetError, Utterance, select
 from kws_imagebind.datasets.folder import load_folder
 from kws_imagebind.datasets.sample import load_sample
-from kws_imagebind.datasets.speech_commands import load_speech_commands, version_of
+from kws_imagebind.datasets.speech_commands import find_corpus, load_speech_commands, version_of
 from kws_imagebind.datasets.twelve import TWELVE, load_twelve
 from kws_imagebind.keywords import KeywordError, Task, check_keywords, parse_keywords
 from kws_imagebind.keywords import task as named_task
@@ -39,7 +39,7 @@ def load_dataset(
         task: a named choice of keywords; by default v2-35 (v1-30 for v0.01), and a folder's own words.
         keywords: your own choice instead of a task, as a list or as 'yes,no,kettle=/K EH T AH L/'.
         download: fetch speech-commands if it is not there.
-        version: of speech-commands; by default the one that `root` is named by or the task belongs to, or v0.02.
+        version: of speech-commands; by default the one that `root` is named by, the task belongs to, or `root` holds.
 
     Raises:
         DatasetError: unknown name or split, options that do not belong together, missing or incomplete data.
@@ -55,7 +55,7 @@ def load_dataset(
         chosen = chosen or Task("folder", tuple(dict.fromkeys(utterance.label for utterance in utterances)))
     else:
         root, split = Path(root or "data"), split or "testing"
-        version = version or version_of(root) or _version_for(task)
+        version = version or version_of(root) or _version_for(root, task)
         load = load_twelve if task in TWELVE else load_speech_commands
         utterances, note = load(root, split, version, download)
         chosen = chosen or named_task("v1-30" if version == "v0.01" else "v2-35")
@@ -98,5 +98,7 @@ def _choice(task: str | None, keywords: str | Sequence[str] | None) -> Task | No
     return None if task is None else named_task(task)
 
 
-def _version_for(task: str | None) -> str:
-    return "v0.01" if task is not None and task.startswith("v1-") else "v0.02"
+def _version_for(root: Path, task: str | None) -> str:
+    if task is not None and task.startswith("v1-"):
+        return "v0.01"
+    return next((version for version in ("v0.02", "v0.01") if find_corpus(root, version)), "v0.02")

@@ -168,7 +168,7 @@ def _check_complete(utterances: tuple[Utterance, ...], corpus: Path, split: str)
     missing = [utterance.key for utterance in utterances if not utterance.path.is_file()]
     if missing:
         raise DatasetError(
-            f"'{corpus}' lacks {len(missing):,} of the {len(utterances):,} clips in {LISTS[split]}, "
+            f"'{corpus}' lacks {len(missing):,} of the {len(utterances):,} clips of its {split} split, "
             f"the first being {missing[0]}; remove the folder and unpack the archive again"
         )
 

@@ -66,7 +66,7 @@ def resolve_device(device: str) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-        torch.zeros(1, device=chosen)
+        torch.zeros(1, device=chosen).item()  # which the device 'meta' cannot do
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise EncoderError(f"device '{device}' is not to be had here; 'auto' takes the best that is") from error
     return chosen
@@ -84,3 +84,18 @@ def check_waveforms(waveforms: Sequence[Tensor]) -> None:
             raise EncoderError(f"waveform {position} has the shape {shape}; expected (samples,), mono and not empty")
         if not waveform.is_floating_point() or not bool(waveform.isfinite().all()):
             raise EncoderError(f"waveform {position} is no finite floating-point signal; expected float32 in [-1, 1]")
+
+
+def check_vectors(vectors: Tensor, count: int, encoder: Encoder) -> Tensor:
+    """What an encoder returned, as float32 on the CPU, if it keeps the protocol.
+
+    Raises:
+        EncoderError: another shape than (count, dim), not finite, or not of unit norm.
+    """
+    vectors = vectors.detach().float().cpu()
+    if vectors.shape != (count, encoder.dim):
+        shape = tuple(vectors.shape)
+        raise EncoderError(f"encoder '{encoder.name}' returned {shape}; expected ({count}, {encoder.dim})")
+    if not bool(((vectors.norm(dim=1) - 1).abs() < 1e-3).all()):  # false for NaN as well
+        raise EncoderError(f"encoder '{encoder.name}' returned vectors that are not of unit norm; normalise them")
+    return vectors

@@ -24,8 +24,15 @@ def _phonebind(**options: Any) -> Encoder:
     return PhoneBindEncoder.from_weights(**options)
 
 
+def _imagebind(**options: Any) -> Encoder:
+    from kws_imagebind.encoders.imagebind import ImageBindEncoder
+
+    return ImageBindEncoder.from_weights(**options)
+
+
 ENCODERS = {
     "phonebind": EncoderEntry("hears any English word it can pronounce; bundled, 1.4 M parameters", _phonebind),
+    "imagebind": EncoderEntry("Meta's ImageBind; its weights are to be downloaded, CC BY-NC-SA 4.0", _imagebind),
 }
 
 

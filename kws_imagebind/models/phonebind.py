@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kws_imagebind.audio import MelConfig, mel_power
+from kws_imagebind.files import whole
 from kws_imagebind.phonemes import PHONEMES, Pronunciation
 
 PHONEME_INDEX = {phoneme: index for index, phoneme in enumerate(PHONEMES, start=1)}
@@ -186,9 +187,9 @@ def save(model: PhoneBind, path: Path, notes: dict[str, str]) -> None:
     tensors = {
         name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in model.state_dict().items()
     }
-    part = path.with_suffix(".part")
-    save_file(tensors, part, metadata={"config": json.dumps(asdict(model.config)), **notes})
-    part.replace(path)
+    with whole(path) as part:
+        save_file(tensors, part, metadata={"config": json.dumps(asdict(model.config)), **notes})
+        part.chmod(0o644)  # safetensors keeps its files to their owner
 
 
 def load(path: Path) -> PhoneBind:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kws_imagebind.files import whole
 from kws_imagebind.phonemes import Pronunciation
 
 SAMPLE_RATE = 16_000  # Hz
@@ -62,16 +63,14 @@ def write_shard(folder: Path, name: str, segments: Sequence[Segment]) -> None:
     """Writes both files of a shard, each whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     audio = np.concatenate([segment.audio for segment in segments]) if segments else np.zeros(0, np.int16)
-    with (folder / f"{name}.npy.part").open("wb") as file:
-        np.save(file, audio)
-    with (folder / f"{name}.tsv.part").open("w", newline="", encoding="utf-8") as file:
+    with whole(folder / f"{name}.npy") as part, part.open("wb") as samples:
+        np.save(samples, audio)
+    with whole(folder / f"{name}.tsv") as part, part.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, delimiter="\t", lineterminator="\n")
         rows.writerow(_COLUMNS)
         for segment in segments:
             phonemes = " ".join(segment.pronunciation)
             rows.writerow((len(segment.audio), segment.source, segment.speaker, segment.word, phonemes))
-    for suffix in (".npy", ".tsv"):
-        (folder / f"{name}{suffix}.part").replace(folder / f"{name}{suffix}")
 
 
 def is_written(folder: Path, name: str) -> bool:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from kws_imagebind.files import whole
 from kws_imagebind.phonemes import Pronunciation
 from kws_imagebind.training.corpus import Corpus
 
@@ -41,9 +42,8 @@ def write_manifest(corpus: Corpus, path: Path = MANIFEST) -> int:
     rows = csv.writer(text, delimiter="\t", lineterminator="\n")
     rows.writerow(_COLUMNS)
     rows.writerows((*key, count) for key, count in sorted(counted.items()))
-    part = path.with_suffix(".part")
-    part.write_bytes(gzip.compress(text.getvalue().encode(), 9, mtime=0))
-    part.replace(path)
+    with whole(path) as part:
+        part.write_bytes(gzip.compress(text.getvalue().encode(), 9, mtime=0))
     return len(counted)
 
 

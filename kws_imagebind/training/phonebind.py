@@ -29,6 +29,7 @@ from tqdm import tqdm
 from kws_imagebind.audio import fit, load_audio
 from kws_imagebind.datasets import load_dataset
 from kws_imagebind.datasets.base import Dataset
+from kws_imagebind.files import whole
 from kws_imagebind.models.phonebind import BLANK, PHONEME_INDEX, SAMPLES, PhoneBind, phoneme_indices, save
 from kws_imagebind.phonemes import Pronunciation, lookup
 from kws_imagebind.training.augmentation import augment, place
@@ -205,9 +206,8 @@ class Trainer:
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
         }
-        part = path.with_suffix(".part")
-        torch.save(state, part)
-        part.replace(path)
+        with whole(path) as part:
+            torch.save(state, part)
 
     def restore(self, path: Path) -> None:
         state = torch.load(path, weights_only=True)
