@@ -148,8 +148,9 @@ def _add_submit(commands: argparse._SubParsersAction) -> None:
     words.add_argument("--task", default="v2-12", metavar="T", help="the labels (default v2-12)")
     words.add_argument("--keywords", metavar="A,B,C", help="the labels, as your own list")
     command.add_argument(
-        "--below", nargs=2, type=float, metavar=("S", "U"), help="silence below a best score of S, unknown below U, as "
-        "'evaluate --reject' chooses them; without it both are prompts like any word",
+        "--below", nargs=2, type=float, metavar=("S", "U"),
+        help="silence below a best score of S, unknown below a lead of U over the filler words, as 'evaluate --reject' "
+        "chooses them; without it both are prompts like any word",
     )  # fmt: skip
     run = command.add_argument_group("run")
     run.add_argument("--batch-size", type=_positive, default=64, metavar="N", help="clips at once (default 64)")
@@ -257,8 +258,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     audio = _embed(arguments, dataset, encoder)
     scores, rejection = scorer(audio), None
     if arguments.reject:
-        rejection, words = _rejection(arguments, dataset, encoder)
-        scores = rejection(words(audio), dataset.labels)
+        rejection, words, fillers = _rejection(arguments, dataset, encoder)
+        scores = rejection(words(audio), fillers(audio), dataset.labels)
     result = kws.evaluate(
         scores,
         audio,
@@ -289,10 +290,10 @@ def _temperature(
 
 def _rejection(
     arguments: argparse.Namespace, dataset: Dataset, encoder: Encoder
-) -> tuple[Rejection, ZeroShotClassifier]:
-    """Thresholds that validation clips ask for, and what scores the words they are for."""
+) -> tuple[Rejection, ZeroShotClassifier, ZeroShotClassifier]:
+    """Thresholds that validation clips ask for, and what scores the keywords and the fillers they are for."""
     import kws_imagebind as kws
-    from kws_imagebind.keywords import SILENCE, UNKNOWN, KeywordError
+    from kws_imagebind.keywords import FILLERS, SILENCE, UNKNOWN, KeywordError
     from kws_imagebind.open_set import fit_rejection
 
     if not {SILENCE, UNKNOWN} <= set(dataset.labels):
@@ -301,7 +302,8 @@ def _rejection(
     scorer = kws.ZeroShotClassifier(encoder, words, _templates(arguments), arguments.average)
     audio = _validation(arguments, dataset, encoder)
     spoken = [utterance.label for utterance in audio.utterances]
-    return fit_rejection(scorer(audio), spoken, audio.dataset.split), scorer
+    fillers = kws.ZeroShotClassifier(encoder, FILLERS, _templates(arguments), arguments.average)
+    return fit_rejection(scorer(audio), fillers(audio), spoken, audio.dataset.split), scorer, fillers
 
 
 def _open_set(
@@ -404,7 +406,7 @@ def _describe(arguments: argparse.Namespace) -> int:
 
 def _submit(arguments: argparse.Namespace) -> int:
     import kws_imagebind as kws
-    from kws_imagebind.keywords import SILENCE, UNKNOWN, KeywordError, label, parse_keywords, task
+    from kws_imagebind.keywords import FILLERS, SILENCE, UNKNOWN, KeywordError, label, parse_keywords, task
     from kws_imagebind.open_set import Rejection
     from kws_imagebind.submission import submission_csv, unlabelled
 
@@ -420,7 +422,8 @@ def _submit(arguments: argparse.Namespace) -> int:
     audio = _embed(arguments, clips, encoder)
     scores = kws.ZeroShotClassifier(encoder, prompted, _templates(arguments), arguments.average)(audio)
     if arguments.below:
-        scores = Rejection(*arguments.below)(scores, labels)
+        fillers = kws.ZeroShotClassifier(encoder, FILLERS, _templates(arguments), arguments.average)
+        scores = Rejection(*arguments.below)(scores, fillers(audio), labels)
     arguments.output.write_text(submission_csv(scores, audio.utterances), encoding="utf-8")
     _say(f"wrote {len(audio):,} labels in {arguments.output}")
     return 0

@@ -177,8 +177,8 @@ class Evaluation:
             ("intervals", self._intervals()),
         ]
         if self.rejection:
-            below = f"silence below {self.rejection.silence:.3f}, unknown below {self.rejection.unknown:.3f}"
-            rows.append(("rejection", f"by the best word's score, on validation clips: {below}"))
+            below = f"silence below {self.rejection.silence:.3f}, unknown below a lead of {self.rejection.unknown:.3f}"
+            rows.append(("rejection", f"by filler words, with thresholds chosen on validation clips: {below}"))
         rows += [("open set", str(outcome)) for outcome in self.open_set]
         if self.audio.skipped:
             rows.append(("skipped", f"{len(self.audio.skipped)} recordings, listed in results.json"))

@@ -1,7 +1,7 @@
 """Open set: clips that say none of the keywords, and whether a threshold can turn them away.
 
 Two rules are tried: accept a clip if its best cosine is high, or if its best is far above its second best. Where a task
-has the labels `silence` and `unknown`, the best cosine can also stand in for prompts of these two: `Rejection`.
+has the labels `silence` and `unknown`, thresholds can also stand in for prompts of these two: `Rejection`.
 """
 
 from __future__ import annotations
@@ -109,37 +109,41 @@ def margin(scores: Scores) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Rejection:
-    """Two thresholds on the best score of the words, instead of prompts for `silence` and `unknown`.
+    """Two thresholds instead of prompts for `silence` and `unknown`.
+
+    Besides the keywords, a clip is scored against words that no task has (`keywords.FILLERS`): one of them fits another
+    word better than any keyword does, and noise fits none.
 
     Attributes:
-        silence: below it nothing was said.
-        unknown: below it, but not below `silence`, another word was said.
+        silence: nothing was said if no word, keyword or filler, scores this much.
+        unknown: else another word was said if the best keyword is not this much above the best filler.
     """
 
     silence: float
     unknown: float
 
-    def __call__(self, scores: Scores, labels: Sequence[str]) -> Scores:
-        """Scores of the words to scores of the words, silence and unknown, ordered as `labels` are.
+    def __call__(self, scores: Scores, fillers: Scores, labels: Sequence[str]) -> Scores:
+        """Scores of the keywords to scores of the keywords, silence and unknown, ordered as `labels` are.
 
-        `unknown` scores its threshold, and `silence` as much above that as the best word falls short of its own, so
-        that the order of the columns says what the thresholds do.
+        `unknown` scores what a keyword must reach, and `silence` as much above all others as the best word falls short
+        of its threshold, so that the order of the columns says what the thresholds do.
         """
-        values = scores.values
+        values, filler = scores.values, fillers.values.max(dim=1).values
         top = values.max(dim=1).values
         columns = {label: values[:, index] for index, label in enumerate(scores.labels)}
-        columns[UNKNOWN] = torch.full_like(top, self.unknown)
-        columns[SILENCE] = self.unknown + self.silence - top
+        columns[UNKNOWN] = filler + self.unknown
+        columns[SILENCE] = torch.maximum(top, columns[UNKNOWN]) + self.silence - torch.maximum(top, filler)
         return Scores(
-            torch.stack([columns[label] for label in labels], dim=1), tuple(labels), scores.templates, scores.average
+            torch.stack([columns[label] for label in labels], 1), tuple(labels), scores.templates, scores.average
         )
 
 
-def fit_rejection(scores: Scores, spoken: Sequence[str], split: str | None) -> Rejection:
+def fit_rejection(scores: Scores, fillers: Scores, spoken: Sequence[str], split: str | None) -> Rejection:
     """The thresholds of the best macro accuracy on validation clips.
 
     Args:
-        scores: of the words alone, of clips of words, `silence` and `unknown`.
+        scores: of the keywords, of clips of keywords, `silence` and `unknown`.
+        fillers: of the fillers, of the same clips.
         spoken: the label of each clip.
         split: that the clips are of.
 
@@ -148,16 +152,15 @@ def fit_rejection(scores: Scores, spoken: Sequence[str], split: str | None) -> R
     """
     if split != "validation":
         raise MetricError(f"thresholds are chosen on the validation split, never on clips of split '{split}'")
-    top, said = best(scores), np.array(spoken)
+    any_word, lead, said = np.maximum(best(scores), best(fillers)), best(scores) - best(fillers), np.array(spoken)
     heard = np.array(scores.labels)[scores.values.argmax(dim=1).numpy()]
     names, weight = sorted(set(spoken)), np.zeros(len(said))
     for name in names:
         weight[said == name] = 1 / (said == name).sum() / len(names)
-    steps = np.unique(np.quantile(top, np.linspace(0, 1, STEPS)))
-    found, highest = Rejection(float(steps[0]), float(steps[0])), -1.0
-    for silence in steps:
-        for unknown in steps[steps >= silence]:
-            answer = np.where(top < silence, SILENCE, np.where(top < unknown, UNKNOWN, heard))
+    found, highest = Rejection(0.0, 0.0), -1.0
+    for silence in np.unique(np.quantile(any_word, np.linspace(0, 1, STEPS))):
+        for unknown in np.unique(np.quantile(lead, np.linspace(0, 1, STEPS))):
+            answer = np.where(any_word < silence, SILENCE, np.where(lead < unknown, UNKNOWN, heard))
             macro = float(weight[answer == said].sum())
             if macro > highest:
                 found, highest = Rejection(float(silence), float(unknown)), macro
