@@ -23,7 +23,7 @@ _PROBITS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)  # grid of a DET 
 
 def accuracy_bar(interval: Interval, chance: float | None) -> str:
     """The headline: the accuracy with its interval on a scale from 0 to 100 %, beside chance."""
-    x = _Scale(0, 1, 14, 986)
+    x = _Scale(0, 1, 20, 976)
     marks = "".join(
         f'<text x="{x(share):.1f}" y="52" class="tick mid">{round(100 * share)} %</text>' for share in QUARTERS
     )
