@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from kws_imagebind.statistics import Interval, student_quantile
 
 
 @dataclass(frozen=True)
@@ -75,3 +79,41 @@ def detect(scores: ArrayLike, positive: ArrayLike) -> Detection:
         positives=positives,
         negatives=negatives,
     )
+
+
+def auroc_interval(
+    scores: ArrayLike,
+    positive: ArrayLike,
+    speakers: Sequence[Hashable | None] | None = None,
+    confidence: float = 0.95,
+    resamples: int = 1_000,
+    seed: int = 0,
+) -> Interval:
+    """The area under the ROC curve with limits from a bootstrap over speakers, or over clips where one is unknown.
+
+    The spread over the draws gives the limits, by Student's t with the degrees of freedom of `cluster_bootstrap`.
+
+    Raises:
+        ValueError: as `detect`.
+    """
+    values, truth = np.asarray(scores, dtype=np.float64), np.asarray(positive, dtype=bool)
+    area, n = detect(values, truth).auroc, len(values)
+    known = speakers is not None and None not in speakers and len(set(speakers)) > 1
+    numbers: dict[Hashable, int] = {}
+    who = list(speakers) if known and speakers is not None else list(range(n))
+    code = np.array([numbers.setdefault(each, len(numbers)) for each in who])
+    order = np.argsort(-values, kind="stable")
+    starts = np.append(0, np.flatnonzero(np.diff(values[order])) + 1)  # equal scores fall together
+    rng, clusters, areas = np.random.default_rng(seed), len(numbers), []
+    for _ in range(resamples):
+        times = np.bincount(rng.integers(clusters, size=clusters), minlength=clusters)[code][order]
+        hits = np.add.reduceat(times * truth[order], starts)
+        alarms = np.add.reduceat(times * ~truth[order], starts)
+        if hits.sum() and alarms.sum():
+            above = np.cumsum(hits) - hits / 2
+            areas.append(float((alarms * above).sum() / hits.sum() / alarms.sum()))
+    sizes = np.bincount(code)
+    worth = float(sizes.sum() ** 2 / (sizes**2).sum())
+    half = student_quantile(confidence, worth - 1) * float(np.std(areas)) * math.sqrt(clusters / (clusters - 1))
+    method = "speaker-bootstrap" if known else "clip-bootstrap"
+    return Interval(area, max(0.0, area - half), min(1.0, area + half), n, method, confidence)

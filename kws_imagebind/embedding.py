@@ -103,6 +103,7 @@ def embed(
         known = store.contents(paths) if store else [None] * len(paths)
         # A file that cannot be read, or need not be before it is decoded, goes by its path.
         contents = [content or _name(path) for content, path in zip(known, paths, strict=True)]
+        contents = _cropped(contents, dataset.utterances)
         vectors = store.get(contents) if store else {}
         clips = Counter(contents)
         cached = sum(count for content, count in clips.items() if content in vectors)
@@ -128,6 +129,14 @@ def embed(
 def _name(path: Path) -> bytes:
     """Stands for the content of a file that has not been read."""
     return sha256(b"path:" + os.fsencode(path)).digest()
+
+
+def _cropped(contents: Sequence[bytes], utterances: Sequence[Utterance]) -> list[bytes]:
+    """Contents that tell the crops of one file apart."""
+    return [
+        sha256(content + f"{utterance.crop}".encode()).digest() if utterance.crop else content
+        for content, utterance in zip(contents, utterances, strict=True)
+    ]
 
 
 def _decoded(
@@ -164,7 +173,12 @@ def _decoded(
 
 def _try_to_load(utterance: Utterance, sample_rate: int) -> Tensor | AudioError:
     try:
-        return load_audio(utterance.path, sample_rate)
+        waveform = load_audio(utterance.path, sample_rate)
+        if utterance.crop is None:
+            return waveform
+        start, seconds = utterance.crop
+        first = round(start * sample_rate)
+        return waveform[first : first + round(seconds * sample_rate)]
     except AudioError as error:
         return error
 

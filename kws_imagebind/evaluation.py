@@ -7,7 +7,7 @@ import math
 import platform
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,6 +23,7 @@ from kws_imagebind.datasets.speech_commands import official_split
 from kws_imagebind.embedding import Embeddings
 from kws_imagebind.files import whole
 from kws_imagebind.metrics import MetricError, Metrics, measure, ranking
+from kws_imagebind.open_set import Outcome, Rejection
 from kws_imagebind.predictions import Prediction, predictions_csv
 from kws_imagebind.report import Report, title, write_report
 from kws_imagebind.statistics import Interval
@@ -45,6 +46,8 @@ class Evaluation:
     seed: int | None = None
     calibration: Calibration | None = None
     warnings: tuple[str, ...] = ()
+    open_set: tuple[Outcome, ...] = ()
+    rejection: Rejection | None = None
 
     @property
     def accuracy(self) -> Interval:
@@ -123,6 +126,7 @@ class Evaluation:
             "classes": len(self.scores.labels),
             "chance": self.chance,
             "templates": list(self.scores.templates),
+            "average": self.scores.average,
             "metrics": {
                 "accuracy": self.accuracy.as_dict(),
                 "macro_accuracy": self.macro_accuracy.as_dict(),
@@ -136,6 +140,8 @@ class Evaluation:
                 "most_predicted": dict(self.agreement.most_predicted),
             },
             "calibration": self.calibration.as_dict() if self.calibration else None,
+            "open_set": [outcome.as_dict() for outcome in self.open_set],
+            "rejection": asdict(self.rejection) if self.rejection else None,
             "intervals": self._intervals(),
             "warnings": list(self.warnings),
             "per_class": {word: interval.as_dict() for word, interval in self.per_class.items()},
@@ -170,6 +176,10 @@ class Evaluation:
             ("prompts", ", ".join(f"'{template}'" for template in self.scores.templates)),
             ("intervals", self._intervals()),
         ]
+        if self.rejection:
+            below = f"silence below {self.rejection.silence:.3f}, unknown below a lead of {self.rejection.unknown:.3f}"
+            rows.append(("rejection", f"by filler words, with thresholds chosen on validation clips: {below}"))
+        rows += [("open set", str(outcome)) for outcome in self.open_set]
         if self.audio.skipped:
             rows.append(("skipped", f"{len(self.audio.skipped)} recordings, listed in results.json"))
         mistakes = ", ".join(f"{word} as {other} {clips}" for word, other, clips in self.confusions())
@@ -319,8 +329,8 @@ def _strays(audio: Embeddings) -> list[str]:
     """Clips that the rule of Speech Commands puts into its training or validation split."""
     if audio.dataset.name == "sample" or audio.dataset.split not in (None, "testing"):
         return []  # the sample's voices are synthetic and only borrow the manner of naming
-    keys = [utterance.key for utterance in audio.utterances if _CORPUS_NAME.search(utterance.key)]
-    return [key for key in keys if official_split(key) != "testing"]
+    names = ((utterance.key, _CORPUS_NAME.search(utterance.key)) for utterance in audio.utterances)
+    return [key for key, name in names if name and official_split(name.group()) != "testing"]
 
 
 def _copies(audio: Embeddings) -> tuple[int, int]:

@@ -21,6 +21,21 @@ SPEECH_COMMANDS_V1_WORDS = tuple(word for word in SPEECH_COMMANDS_WORDS if word 
 COMMANDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
+SILENCE, UNKNOWN = "silence", "unknown"  # of the challenge: no word at all, and a word that is none of the others
+
+# Words that no task has, for telling speech that is no keyword from none: what fits one of them better than any keyword
+# is an unknown word. None of them sounds like one of the 35 words or is an inflection of one.
+FILLERS = tuple(
+    """
+    animal apple autumn banana basket bottle bridge brother button candle carpet chicken circle coffee corner cousin
+    doctor dragon engine evening father finger flower forest garden guitar hammer hospital island jacket kettle kitchen
+    ladder lamp lemon machine market mirror money monkey mother mountain music napkin number ocean office orange paper
+    pencil people picture pillow planet pocket potato question rabbit river rocket school shadow shoulder silver sister
+    soldier spoon student summer table teacher thunder tiger tomato travel umbrella uncle village voice water weather
+    window winter wonder yellow
+    """.split()
+)
+
 
 class KeywordError(ValueError):
     """A list of keywords or a task that makes no sense; the message says which and what would do."""
@@ -43,8 +58,11 @@ TASKS = {
     task.name: task
     for task in (
         Task("v2-35", SPEECH_COMMANDS_WORDS),
+        Task("v2-37", (SILENCE, UNKNOWN, *SPEECH_COMMANDS_WORDS)),  # the candidates of the seed notebook, in its order
+        Task("v2-12", (*COMMANDS, SILENCE, UNKNOWN)),
         Task("v2-10", COMMANDS),
         Task("v1-30", SPEECH_COMMANDS_V1_WORDS),
+        Task("v1-12", (*COMMANDS, SILENCE, UNKNOWN)),
         Task("digits", DIGITS),
     )
 }

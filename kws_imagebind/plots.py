@@ -117,6 +117,39 @@ def per_class_figure(per_class: Sequence[Interval], labels: Sequence[str], chanc
     return figure
 
 
+def distribution_figure(clips: Sequence[int], labels: Sequence[str], title: str) -> Figure:
+    """How many clips each word has, in the order of the labels.
+
+    Args:
+        clips: of each word.
+        labels: the words.
+        title: what is counted.
+
+    Raises:
+        ValueError: there is not one count for each label.
+    """
+    rows = list(zip(clips, labels, strict=True))
+    pitch = _pitch(len(rows), widest=0.26, narrowest=0.15)
+    width, height = 5.5, pitch * len(rows)
+    figure = Figure(figsize=(width, height), dpi=DPI)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.barh(range(len(rows)), [n for n, _ in rows], height=0.7, color=BLUE)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.grid(axis="x", color=LIGHT_GREY, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    _name_rows(axes.yaxis, [label for _, label in rows], pitch)
+    if pitch >= THINNEST_ROW_WITH_LABEL:
+        for y, (n, _) in enumerate(rows):
+            axes.annotate(
+                f"{n:,}" if n else "no clips", (n, y), (4, 0), textcoords="offset points", va="center",
+                fontsize=_font_size(pitch) * 0.85, color=GREY,
+            )  # fmt: skip
+    axes.set_xlabel("clips")
+    _entitle(axes, title, f"n = {sum(clips):,} clips", width)
+    return figure
+
+
 def save_figure(figure: Figure, path: Path) -> None:
     """Writes a PNG; an interrupted run leaves the old file or the new one, never half of one."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 BARE = "{}"  # the word itself
+SAYING = "a person saying {}"
+
+# Sets of templates by name, for encoders that read meaning.
+TEMPLATE_SETS: dict[str, tuple[str, ...]] = {
+    "bare": (BARE,),
+    "saying": (SAYING,),
+    "clip": ("a photo of a {}.",),  # CLIP's own (arXiv:2103.00020), for images: what happens if it is kept
+    "speech": (
+        SAYING,
+        "someone says the word {}",
+        "the spoken word {}",
+        "a voice giving the command {}",
+        "a recording in which {} is said",
+    ),
+}
 
 
 class PromptError(ValueError):
@@ -26,6 +41,20 @@ def check_templates(templates: Sequence[str]) -> tuple[str, ...]:
     if not templates:
         raise PromptError("no template is given; expected at least one, such as 'a person saying {}'")
     return tuple(dict.fromkeys(templates))
+
+
+def template_set(name: str) -> tuple[str, ...]:
+    """The templates of a named set.
+
+    >>> template_set("saying")
+    ('a person saying {}',)
+
+    Raises:
+        PromptError: lists the sets that exist.
+    """
+    if name not in TEMPLATE_SETS:
+        raise PromptError(f"unknown set of prompts '{name}'; available: {', '.join(TEMPLATE_SETS)}")
+    return TEMPLATE_SETS[name]
 
 
 def render(template: str, text: str) -> str:

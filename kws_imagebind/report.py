@@ -153,6 +153,11 @@ class Report:
             return None
         return detect(self.margins, self.hits)
 
+    @property
+    def open_set(self) -> list[dict[str, Any]]:
+        """What `results.json` holds of an open-set test."""
+        return list(self.protocol.get("open_set") or [])
+
     @cached_property
     def confusions(self) -> tuple[Confusion, ...]:
         """The most frequent mistakes, the surest clips of each first."""
@@ -248,6 +253,12 @@ class Report:
             "reliability": Markup(svg.reliability_figure(self.calibration)) if self.calibration else None,
             "margin": margin,
             "det": Markup(svg.det_figure(self.detection)) if self.detection else None,
+            "open_set": [
+                (outcome, Markup(svg.det_figure(curve)), Markup(svg.roc_figure(curve)))
+                for outcome in self.open_set
+                if outcome["rule"] == _best_rule(self.open_set)
+                for curve in [_curve(outcome)]
+            ],
         }
         return _render("report.html.jinja", report=self, figures=figures, played=self._played(find), html=True)
 
@@ -323,12 +334,22 @@ def _protocol(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def _best_rule(outcomes: list[dict[str, Any]]) -> str:
+    """The rule of the largest area, whose curves are drawn."""
+    return str(max(outcomes, key=lambda outcome: outcome["auroc"]["estimate"])["rule"])
+
+
+def _curve(outcome: dict[str, Any]) -> Detection:
+    points = np.array(outcome["curve"])
+    return Detection(np.empty(0), points[:, 1], points[:, 0], outcome["inside"], outcome["outside"])
+
+
 def _published(result: PublishedResult, same: bool) -> dict[str, Any]:
     return {
         "system": result.system,
         "task": result.task,
         "n": f"{result.n:,}" if result.n else "not said",
-        "accuracy": _percent(result.accuracy),
+        "accuracy": f"{100 * result.accuracy:.2f}".removesuffix("0") + " %",
         "value": result.accuracy,
         "kind": "supervised" if result.supervised else "zero-shot",
         "source": f"{result.source}; {result.note}" if result.note else result.source,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from kws_imagebind.audio import AudioError, load_audio
 from kws_imagebind.encoders import Encoder, load_encoder
-from kws_imagebind.zero_shot import ZeroShotClassifier
+from kws_imagebind.zero_shot import Average, ZeroShotClassifier
 
 SILENCE = 1e-5  # of full scale, a third of the smallest step of 16 bits
 
@@ -17,6 +17,7 @@ def spot(
     words: Sequence[str],
     encoder: Encoder | None = None,
     templates: Sequence[str] | None = None,
+    average: Average = "embedding",
 ) -> list[tuple[str, float]]:
     """The words ranked by how well a recording fits them, as (label, cosine), the best first.
 
@@ -25,13 +26,14 @@ def spot(
         words: labels, or 'label=/ARPAbet/'; a list, or a text such as 'yes,no'.
         encoder: the bundled PhoneBind by default.
         templates: sentences with '{}' for the word; by default the encoder's own.
+        average: of several templates, "embedding" or "score".
 
     Raises:
         AudioError: the recording cannot be used, or holds only silence.
         KeywordError, PronunciationError: a word cannot be used.
     """
     encoder = encoder or load_encoder("phonebind")
-    return rank(path, encoder, ZeroShotClassifier(encoder, words, templates))
+    return rank(path, encoder, ZeroShotClassifier(encoder, words, templates, average))
 
 
 def rank(path: str | os.PathLike[str], encoder: Encoder, scorer: ZeroShotClassifier) -> list[tuple[str, float]]:

@@ -23,7 +23,7 @@ _PROBITS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)  # grid of a DET 
 
 def accuracy_bar(interval: Interval, chance: float | None) -> str:
     """The headline: the accuracy with its interval on a scale from 0 to 100 %, beside chance."""
-    x = _Scale(0, 1, 14, 986)
+    x = _Scale(0, 1, 20, 976)
     marks = "".join(
         f'<text x="{x(share):.1f}" y="52" class="tick mid">{round(100 * share)} %</text>' for share in QUARTERS
     )
@@ -139,6 +139,29 @@ def det_figure(found: Detection) -> str:
     return _svg(440, 424, "".join(parts), f"detection error trade-off, equal error rate {100 * equal:.1f} %")
 
 
+def roc_figure(found: Detection) -> str:
+    """Keywords accepted against false alarms, from the strictest threshold to the loosest."""
+    x, y = _Scale(0, 1, 64, 424), _Scale(0, 1, 380, 20)
+    parts = _axes(x, y)
+    parts.append(f'<line x1="{x(0):.1f}" y1="{y(0):.1f}" x2="{x(1):.1f}" y2="{y(1):.1f}" class="chance"/>')
+    points = _thinned(found.false_alarms, found.accepted)
+    path = " ".join(f"{x(false_alarm):.1f},{y(accepted):.1f}" for false_alarm, accepted in points)
+    parts.append(f'<polyline points="{path}" class="curve"/>')
+    parts.append('<text x="244" y="414" class="tick mid">false alarms</text>')
+    parts.append('<text transform="translate(14 200) rotate(-90)" class="tick mid">accepted</text>')
+    return _svg(440, 424, "".join(parts), f"ROC curve, area {found.auroc:.3f}")
+
+
+def _axes(x: _Scale, y: _Scale) -> list[str]:
+    """Quarters from 0 to 100 % on both axes."""
+    parts = []
+    for share in QUARTERS:
+        parts.append(f'<line x1="64" x2="424" y1="{y(share):.1f}" y2="{y(share):.1f}" class="grid"/>')
+        parts.append(f'<text x="58" y="{y(share):.1f}" class="tick end">{round(100 * share)} %</text>')
+        parts.append(f'<text x="{x(share):.1f}" y="394" class="tick mid">{round(100 * share)} %</text>')
+    return parts
+
+
 class _Scale:
     """Numbers to pixels."""
 
@@ -173,11 +196,7 @@ def _thinned(first: np.ndarray, second: np.ndarray, most: int = 400) -> list[tup
 
 def _share_figure(points: Sequence[tuple[float, Interval, int]], axis: str, title: str, diagonal: bool) -> str:
     x, y = _Scale(0, 1, 64, 424), _Scale(0, 1, 380, 20)
-    parts = []
-    for share in QUARTERS:
-        parts.append(f'<line x1="64" x2="424" y1="{y(share):.1f}" y2="{y(share):.1f}" class="grid"/>')
-        parts.append(f'<text x="58" y="{y(share):.1f}" class="tick end">{round(100 * share)} %</text>')
-        parts.append(f'<text x="{x(share):.1f}" y="394" class="tick mid">{round(100 * share)} %</text>')
+    parts = _axes(x, y)
     if diagonal:
         parts.append(f'<line x1="{x(0):.1f}" y1="{y(0):.1f}" x2="{x(1):.1f}" y2="{y(1):.1f}" class="chance"/>')
     most = max(n for _, _, n in points)

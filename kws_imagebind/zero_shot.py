@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -14,7 +14,10 @@ from torch.nn import functional as F
 from kws_imagebind.encoders.base import Encoder, VariantEncoder, check_vectors
 from kws_imagebind.keywords import check_keywords, label, parse_keywords, spoken
 from kws_imagebind.phonemes import is_arpabet
-from kws_imagebind.prompts import BARE, check_templates, render
+from kws_imagebind.prompts import BARE, PromptError, check_templates, render
+
+Average = Literal["embedding", "score"]
+AVERAGES: tuple[Average, ...] = ("embedding", "score")
 
 log = logging.getLogger(__name__)
 
@@ -34,30 +37,43 @@ class Scores:
         values: (n, keywords) cosines from -1 to 1.
         labels: the keywords' labels, in the order of the columns.
         templates: the prompts' templates.
+        average: the space in which several templates were averaged.
     """
 
     values: Tensor
     labels: tuple[str, ...]
     templates: tuple[str, ...]
+    average: Average = "embedding"
 
 
 class ZeroShotClassifier:
     """A linear classifier whose weights are encoded prompts. The prompts are encoded once, here.
 
-    Several templates make one prompt: the renormalised mean of their vectors (the ensembles of CLIP, arXiv:2103.00020).
+    Several templates make one prompt: the renormalised mean of their vectors (the ensembles of CLIP, arXiv:2103.00020),
+    or with `average="score"` the mean of their cosines, which is the product with the mean that is not renormalised.
     Where an encoder knows several ways to say a word, the word scores as its best one.
 
     Args:
         encoder: what reads the prompts.
         keywords: labels, or 'label=/ARPAbet/'; a list, or a text such as 'yes,no'.
         templates: sentences with '{}' for the word; by default the encoder's own.
+        average: "embedding" or "score".
 
     Raises:
         KeywordError: a keyword is blank or listed twice.
         PromptError: a template has no place for the word.
     """
 
-    def __init__(self, encoder: Encoder, keywords: Sequence[str], templates: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        keywords: Sequence[str],
+        templates: Sequence[str] | None = None,
+        average: Average = "embedding",
+    ) -> None:
+        if average not in AVERAGES:
+            raise PromptError(f"unknown average '{average}'; available: {', '.join(AVERAGES)}")
+        self.average = average
         checked = parse_keywords(keywords) if isinstance(keywords, str) else check_keywords(keywords)
         self.labels = tuple(label(keyword) for keyword in checked)
         self.templates = _templates(encoder, templates)
@@ -70,7 +86,7 @@ class ZeroShotClassifier:
         prompts = [render(template, text) for text in texts for template in self.templates]
         encoded = check_vectors(encoder.encode_text(prompts), len(prompts), encoder)
         ensembles = encoded.view(len(texts), len(self.templates), -1).mean(1)
-        self._weights = F.normalize(ensembles, dim=-1)  # (variants, dim)
+        self._weights = F.normalize(ensembles, dim=-1) if average == "embedding" else ensembles  # (variants, dim)
         self._owners = torch.tensor(owners)
 
     def __call__(self, audio: HasFeatures | Tensor) -> Scores:
@@ -79,7 +95,7 @@ class ZeroShotClassifier:
         cosines = features @ self._weights.T  # (n, variants)
         values = torch.full((len(features), len(self.labels)), -1.0)
         values = values.scatter_reduce(1, self._owners.expand_as(cosines), cosines, "amax")
-        return Scores(values, self.labels, self.templates)
+        return Scores(values, self.labels, self.templates, self.average)
 
 
 def _variants(encoder: Encoder, keyword: str) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -81,6 +82,44 @@ def test_a_temperature_comes_from_validation_clips(capsys: pytest.CaptureFixture
     options = ["--data", real_clips, "--task", "v2-10", "--limit", "60", "--json", "--quiet", "--calibrate"]
     found = json.loads(run(capsys, "evaluate", *options)[1])["calibration"]
     assert 0.01 < found["temperature"] < 1 and 0 <= found["ece"] < 0.2
+
+
+def test_other_words_and_silence_can_be_turned_away(capsys: pytest.CaptureFixture[str], real_clips: Path) -> None:
+    options = ["--data", real_clips, "--limit", "200", "--json", "--quiet"]
+    found = json.loads(run(capsys, "evaluate", *options, "--task", "v2-10", "--open-set")[1])["open_set"]
+    assert len(found) == 6 and all(each["auroc"]["estimate"] > 0.5 for each in found if each["rule"] == "best score")
+    rejected = json.loads(run(capsys, "evaluate", *options, "--task", "v2-12", "--reject")[1])
+    assert set(rejected["rejection"]) == {"silence", "unknown"} and rejected["per_class"]["unknown"]["n"]
+    assert rejected["metrics"]["accuracy"]["estimate"] > 0.4
+
+
+def test_a_data_set_is_described_and_drawn(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "describe", "--keywords", "yes,no,banana", "--output", "made/words.png")
+    assert code == 0 and Path("made/words.png").read_bytes().startswith(b"\x89PNG")
+    lines = [line.split() for line in out.splitlines()]
+    assert lines[1] == ["yes", "9", "9", "50.0", "%"] and lines[3] == ["banana", "0", "0", "0.0", "%"]
+    assert "18 clips of 2 words, 9 to 9 a word; 9 speakers, at most 2 clips of one" in out
+    found = json.loads(run(capsys, "describe", "--task", "digits", "--json")[1])
+    assert found["clips"] == 90 and found["words"]["nine"] == {"clips": 9, "speakers": 9}
+
+
+def test_a_folder_is_labelled_as_the_challenge_asks(capsys: pytest.CaptureFixture[str]) -> None:
+    sample = Path(__file__).parents[1] / "sample"
+    Path("clips").mkdir()
+    for word in ("seven", "yes", "stop"):
+        shutil.copy(sorted((sample / word).glob("*.wav"))[0], f"clips/clip_{word}.wav")
+    soundfile.write("clips/clip_noise.wav", np.random.default_rng(0).normal(0, 0.01, 16_000), 16_000)
+    assert run(capsys, "submit", "clips", "--output", "all.csv", "--quiet")[0] == 0
+    assert run(capsys, "submit", "clips", "--output", "cut.csv", "--quiet", "--below", "0.5", "0.05")[0] == 0
+    answers = {}
+    for name in ("all.csv", "cut.csv"):
+        rows = [line.split(",") for line in Path(name).read_text().splitlines()]
+        assert rows[0] == ["fname", "label"]
+        assert [row[0] for row in rows[1:]] == [f"clip_{word}.wav" for word in ("noise", "seven", "stop", "yes")]
+        answers[name] = dict(rows[1:])
+    for found in answers.values():
+        assert (found["clip_yes.wav"], found["clip_stop.wav"]) == ("yes", "stop")
+    assert answers["cut.csv"]["clip_noise.wav"] in ("silence", "unknown")
 
 
 def test_spot_ranks_words_it_has_never_met(capsys: pytest.CaptureFixture[str]) -> None:
@@ -171,6 +210,25 @@ def test_a_report_is_made_again_from_the_table_without_torch(tmp_path: Path) -> 
 
 
 WRONG = {
+    "unknown set of prompts 'singing'": ["evaluate", "--prompts", "singing", "--limit", "2"],
+    "not allowed with argument --prompts": ["evaluate", "--prompts", "speech", "--template", "{}"],
+    "has no validation split": ["prompts", "--task", "digits"],
+    "'nowhere' is no folder": ["submit", "nowhere", "--output", "s.csv"],
+    "'bad' holds no recording": ["submit", "bad", "--output", "s.csv"],
+    "which are not both among the labels": [
+        "submit",
+        "bad",
+        "--output",
+        "s.csv",
+        "--keywords",
+        "yes,no",
+        "--below",
+        "0",
+        "1",
+    ],
+    "has no labels silence and unknown": ["evaluate", "--reject", "--task", "v2-10", "--limit", "2"],
+    "so there is no temperature": ["evaluate", "--reject", "--calibrate"],
+    "has no other words and no noise": ["evaluate", "--open-set", "--limit", "2"],
     "row 2: the label 'lamp' is none of the 10 words": ["report", "few.csv", "--task", "v2-10"],
     "no column label, prediction": ["report", "clip.csv"],
     "is none of the 2 words (no, yes)": ["report", "few.csv", "--keywords", "no,yes"],
@@ -193,7 +251,7 @@ WRONG = {
     "not to be had here": ["evaluate", "--device", "cuda:77"],
     "'meta' is not to be had": ["evaluate", "--device", "meta"],
     "no precision 'int2'": ["evaluate", "--precision", "int2"],
-    "has no validation split to calibrate on": ["evaluate", "--calibrate", "--limit", "2"],
+    "has no validation split to choose with": ["evaluate", "--calibrate", "--limit", "2"],
     "from 1, got '0'": ["evaluate", "--limit", "0"],
     "invalid choice: 'evalute'": ["evalute"],
     "required: --words": ["spot", "clip.wav"],

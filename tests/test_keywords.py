@@ -27,8 +27,11 @@ def test_the_tasks_are_those_of_the_corpus() -> None:
     assert set(DIGITS) < set(SPEECH_COMMANDS_V1_WORDS)
     assert {name: len(each.keywords) for name, each in TASKS.items()} == {
         "v2-35": 35,
+        "v2-37": 37,
+        "v2-12": 12,
         "v2-10": 10,
         "v1-30": 30,
+        "v1-12": 12,
         "digits": 10,
     }
 
@@ -40,7 +43,10 @@ def test_every_task_passes_its_own_check() -> None:
 
 
 def test_an_unknown_task_is_told_what_exists() -> None:
-    with pytest.raises(KeywordError, match=r"unknown task 'v2-36'.*did you mean v2-35.*v2-35, v2-10, v1-30, digits"):
+    with pytest.raises(
+        KeywordError,
+        match=r"unknown task 'v2-36'.*did you mean v2-3[57].*v2-35, v2-37, v2-12, v2-10, v1-30, v1-12, digits",
+    ):
         task("v2-36")
 
 

@@ -99,6 +99,16 @@ def test_labels_may_be_long_and_hold_any_sign(tmp_path: Path) -> None:
         assert named == {"open the door of the kitc…", "a $5_{ lamp$", "/K EH T AH L/"}
 
 
+def test_the_distribution_shows_every_words_clips(tmp_path: Path) -> None:
+    figure = plots.distribution_figure([7, 0, 1_200], ["yes", "no", "$x_{ up"], "Three")
+    axes = figure.axes[0]
+    assert [bar.get_width() for bar in axes.patches] == [7, 0, 1_200]
+    assert {"7", "no clips", "1,200", "n = 1,207 clips"} <= set(_texts(figure))
+    plots.save_figure(figure, tmp_path / "figure.png")
+    with pytest.raises(ValueError, match="zip"):
+        plots.distribution_figure([1], ["a", "b"], "t")
+
+
 def test_labels_do_not_run_into_each_other() -> None:
     for classes in (35, 290):
         metrics, labels = _metrics(classes), [f"Gy word {i}" for i in range(classes)]

@@ -27,12 +27,14 @@ class Utterance:
         label: the keyword that is spoken.
         speaker: who speaks it, where the data set says so; the same text is the same person.
         key: path relative to the data set's root with forward slashes, the clip's name in every table.
+        crop: where the clip begins in the file and how long it is, in seconds; None is the whole file.
     """
 
     path: Path
     label: str
     speaker: str | None
     key: str
+    crop: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

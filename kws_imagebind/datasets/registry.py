@@ -10,6 +10,7 @@ from kws_imagebind.datasets.base import Dataset, DatasetError, Utterance, select
 from kws_imagebind.datasets.folder import load_folder
 from kws_imagebind.datasets.sample import load_sample
 from kws_imagebind.datasets.speech_commands import find_corpus, load_speech_commands, version_of
+from kws_imagebind.datasets.twelve import TWELVE, load_twelve
 from kws_imagebind.keywords import KeywordError, Task, check_keywords, parse_keywords
 from kws_imagebind.keywords import task as named_task
 
@@ -55,7 +56,8 @@ def load_dataset(
     else:
         root, split = Path(root or "data"), split or "testing"
         version = version or version_of(root) or _version_for(root, task)
-        utterances, note = load_speech_commands(root, split, version, download)
+        load = load_twelve if task in TWELVE else load_speech_commands
+        utterances, note = load(root, split, version, download)
         chosen = chosen or named_task("v1-30" if version == "v0.01" else "v2-35")
     return _restricted(name, utterances, chosen, split, note)
 

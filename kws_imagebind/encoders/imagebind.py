@@ -56,10 +56,11 @@ class ImageBindEncoder:
         fingerprint: str,
         padding: str = "log-mel",
         name: str = "imagebind",
+        precision: str = "fp32",
     ):
         if padding not in PADDINGS:
             raise EncoderError(f"unknown padding '{padding}'; available: {', '.join(PADDINGS)}")
-        self.name, self.dim, self.padding = name, dim, padding
+        self.name, self.dim, self.padding, self.precision = name, dim, padding, precision
         self.fingerprint = "-".join([PREPROCESSING, fingerprint, *([padding] if padding != "log-mel" else [])])
         self._embed, self._device, self._dtype = embed, device, dtype
 
@@ -103,6 +104,7 @@ class ImageBindEncoder:
             f"{found.fingerprint(LOADED)[:16]}{suffix}",
             padding,
             name,
+            precision,
         )
 
     @classmethod
