@@ -15,6 +15,7 @@ from kws_imagebind.detection import Detection
 from kws_imagebind.statistics import Interval, wilson
 
 LETTER = 6.6  # pixels of a letter at 12 px, on average
+WIDE = 1.6  # letters more for a word of wide ones, as "unknown"
 NUMBERED = 17  # pixels of a cell from which a number fits
 NAMED = 10  # pixels of a row from which a name fits
 QUARTERS = (0, 0.25, 0.5, 0.75, 1)
@@ -232,7 +233,7 @@ def _cell_names(label: str, index: int, cell: float, left: float, top: float) ->
 
 
 def _widest(labels: Sequence[str]) -> float:
-    return LETTER * max(len(_cut(label)) for label in labels)
+    return LETTER * (WIDE + max(len(_cut(label)) for label in labels))
 
 
 def _cut(label: str, most: int = 26) -> str:
