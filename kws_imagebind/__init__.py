@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Public names are imported when first used, so that `kws-imagebind --help` does not wait for torch."""
+    if name == "__version__":
+        return version("kws-imagebind")
     if name not in _HOMES:
         raise AttributeError(f"module 'kws_imagebind' has no attribute '{name}'")
     value = getattr(import_module(f"kws_imagebind.{_HOMES[name]}"), name)
