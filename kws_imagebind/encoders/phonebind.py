@@ -18,7 +18,8 @@ from kws_imagebind.models.phonebind import SAMPLES, PhoneBind, load
 from kws_imagebind.phonemes import Pronunciation, combine, is_arpabet, lookup, parse_slashed, words
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "phonebind.safetensors"
-PREPROCESSING = "phonebind-1"  # to be changed with anything on the way from a file to the tower: reading, resampling, `fit`, front end
+# To be changed with anything on the way from a file to the tower: reading, resampling, `fit`, the front end.
+PREPROCESSING = "phonebind-1"
 
 log = logging.getLogger(__name__)
 
