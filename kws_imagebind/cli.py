@@ -272,7 +272,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     )
     if arguments.open_set:
         result = replace(result, open_set=_open_set(arguments, dataset, encoder, scorer, audio))
-    result = replace(result, rejection=rejection, map=_map(audio) if arguments.map else None)
+    result = replace(result, rejection=rejection, map=_map(arguments, audio) if arguments.map else None)
     print(json.dumps(result.as_dict(), ensure_ascii=False) if arguments.json else result)
     if arguments.output:
         written = result.save(arguments.output)
@@ -291,9 +291,11 @@ def _check_map(arguments: argparse.Namespace, dataset: Dataset) -> None:
     check_map(len(dataset))
 
 
-def _map(audio: Embeddings) -> EmbeddingMap:
+def _map(arguments: argparse.Namespace, audio: Embeddings) -> EmbeddingMap:
     from kws_imagebind.embedding_map import draw_map
 
+    if not arguments.quiet:
+        _say("laying out the map, which takes up to half a minute")
     return draw_map(audio.features.numpy(), [utterance.key for utterance in audio.utterances])
 
 
