@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from kws_imagebind.datasets import Dataset
     from kws_imagebind.embedding import Embeddings
+    from kws_imagebind.embedding_map import EmbeddingMap
     from kws_imagebind.encoders import Encoder
     from kws_imagebind.open_set import Outcome, Rejection
     from kws_imagebind.zero_shot import ZeroShotClassifier
@@ -90,6 +91,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     run.add_argument("--cache", type=Path, default=Path(CACHE), metavar="DIR", help=f"of embeddings (default {CACHE})")
     run.add_argument("--no-cache", action="store_true", help="encode every clip again and keep nothing")
     run.add_argument("--output", type=Path, metavar="DIR", help="where to write the report")
+    run.add_argument("--map", action="store_true", help="with --output: also a map of the clips by t-SNE")
     run.add_argument("--json", action="store_true", help="print the content of results.json instead of the table")
     run.add_argument("--quiet", action="store_true", help="no progress bar")
 
@@ -251,6 +253,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         )
     dataset = _dataset(arguments)
     dataset = dataset.subset(arguments.limit, arguments.seed) if arguments.limit else dataset
+    if arguments.map:
+        _check_map(arguments, dataset)
     if arguments.output:
         arguments.output.mkdir(parents=True, exist_ok=True)  # or say now, not after all clips, that it cannot be
     encoder = kws.load_encoder(arguments.encoder, device=arguments.device, precision=arguments.precision)
@@ -268,7 +272,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     )
     if arguments.open_set:
         result = replace(result, open_set=_open_set(arguments, dataset, encoder, scorer, audio))
-    result = replace(result, rejection=rejection)
+    result = replace(result, rejection=rejection, map=_map(arguments, audio) if arguments.map else None)
     print(json.dumps(result.as_dict(), ensure_ascii=False) if arguments.json else result)
     if arguments.output:
         written = result.save(arguments.output)
@@ -276,6 +280,23 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         if not any(path.suffix == ".png" for path in written):
             _say("no figures were drawn: install matplotlib, or this package with its extra 'plots'")
     return 0
+
+
+def _check_map(arguments: argparse.Namespace, dataset: Dataset) -> None:
+    """Says now, and not after all clips, that there can be no map."""
+    from kws_imagebind.embedding_map import MapError, check_map
+
+    if not arguments.output:
+        raise MapError("--map writes map.csv and draws it in the report; name their folder with --output")
+    check_map(len(dataset))
+
+
+def _map(arguments: argparse.Namespace, audio: Embeddings) -> EmbeddingMap:
+    from kws_imagebind.embedding_map import draw_map
+
+    if not arguments.quiet:
+        _say("laying out the map, which takes up to half a minute")
+    return draw_map(audio.features.numpy(), [utterance.key for utterance in audio.utterances])
 
 
 def _temperature(
@@ -560,6 +581,7 @@ def _bad_input() -> tuple[type[Exception], ...]:
     from kws_imagebind.cache import CacheError
     from kws_imagebind.datasets import DatasetError
     from kws_imagebind.download import DownloadError
+    from kws_imagebind.embedding_map import MapError
     from kws_imagebind.encoders import EncoderError
     from kws_imagebind.keywords import KeywordError
     from kws_imagebind.metrics import MetricError
@@ -574,6 +596,7 @@ def _bad_input() -> tuple[type[Exception], ...]:
         DownloadError,
         EncoderError,
         KeywordError,
+        MapError,
         MetricError,
         OSError,
         PredictionsError,

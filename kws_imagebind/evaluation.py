@@ -21,6 +21,8 @@ from kws_imagebind.calibration import Calibration, calibration, fit_temperature,
 from kws_imagebind.datasets.base import listed
 from kws_imagebind.datasets.speech_commands import official_split
 from kws_imagebind.embedding import Embeddings
+from kws_imagebind.embedding_map import FILE as MAP
+from kws_imagebind.embedding_map import EmbeddingMap
 from kws_imagebind.files import whole
 from kws_imagebind.metrics import MetricError, Metrics, measure, ranking
 from kws_imagebind.open_set import Outcome, Rejection
@@ -48,6 +50,7 @@ class Evaluation:
     warnings: tuple[str, ...] = ()
     open_set: tuple[Outcome, ...] = ()
     rejection: Rejection | None = None
+    map: EmbeddingMap | None = None
 
     @property
     def accuracy(self) -> Interval:
@@ -205,6 +208,8 @@ class Evaluation:
     def save(self, folder: str | Path) -> list[Path]:
         """Writes results.json, predictions.csv, report.html, report.md and the figures; returns their paths.
 
+        With a map also map.csv; without one an earlier run's is removed, for its clips may lie elsewhere now.
+
         Without matplotlib (the `plots` extra) there are no PNG figures, and the list is shorter.
         """
         folder = Path(folder)
@@ -213,9 +218,13 @@ class Evaluation:
             _write(folder / "results.json", json.dumps(self.as_dict(), indent=2, ensure_ascii=False) + "\n"),
             _write(folder / "predictions.csv", predictions_csv(self.predictions)),
         ]
+        if self.map:
+            written.append(_write(folder / MAP, self.map.csv()))
+        else:
+            (folder / MAP).unlink(missing_ok=True)
         paths = {utterance.key: utterance.path for utterance in self.audio.utterances}
         protocol = self.as_dict()
-        report = Report(self.predictions, self.scores.labels, protocol, title(protocol, folder))
+        report = Report(self.predictions, self.scores.labels, protocol, title(protocol, folder), self.map)
         return written + write_report(report, folder, paths.get) + self._save_figures(folder)
 
     def _save_figures(self, folder: Path) -> list[Path]:

@@ -24,6 +24,8 @@ from kws_imagebind import svg
 from kws_imagebind.agreement import Agreement, agreement
 from kws_imagebind.calibration import Calibration, reliability
 from kws_imagebind.detection import Detection, detect
+from kws_imagebind.embedding_map import FILE as MAP
+from kws_imagebind.embedding_map import MOST, SEED, EmbeddingMap, MapError, perplexity, read_map
 from kws_imagebind.files import whole
 from kws_imagebind.predictions import Prediction, PredictionsError, find_predictions, read_predictions
 from kws_imagebind.published import PUBLISHED, PublishedResult
@@ -66,12 +68,16 @@ class Report:
         words: the candidates, in the order of the matrix.
         protocol: the content of `results.json`; empty where there is none.
         title: of the page.
+        map: where the clips lie by their embeddings, if that was worked out.
+        undrawn: why a map that is there is not used.
     """
 
     predictions: tuple[Prediction, ...]
     words: tuple[str, ...]
     protocol: dict[str, Any] = field(default_factory=dict)
     title: str = "Predictions"
+    map: EmbeddingMap | None = None
+    undrawn: str = ""
 
     @property
     def n(self) -> int:
@@ -210,7 +216,26 @@ class Report:
                 "made from the predictions alone: no results.json of this run lies beside them, so the candidates are "
                 "the words that occur or were named, and encoder, prompts and split are unknown"
             )
+        if self.undrawn:
+            found.append(f"the map of the clips is not drawn: {self.undrawn}")
         return found
+
+    @property
+    def about_map(self) -> str:
+        """How the map was made and how not to read it."""
+        if self.map is None:
+            return ""
+        drawn = len(self.map)
+        clips = f"all {drawn:,} clips" if drawn == self.n else f"a random {drawn:,} of {self.n:,} clips"
+        names = ""
+        if len({line.label for line in self.predictions}) > svg.MOST_NAMES:
+            names = f"; only the {svg.MOST_NAMES} most frequent words are named"
+        return (
+            f"{clips[0].upper()}{clips[1:]} by their embeddings alone: t-SNE of the cosines, perplexity "
+            f"{perplexity(drawn):.3g}, seed {SEED}. A name stands at or near the median of its word's "
+            f"clips{names}. Near neighbours are alike to the encoder; the distance between far clusters, their size "
+            "and the axes mean nothing. Point at a clip to read it."
+        )
 
     def published(self) -> list[dict[str, Any]]:
         """What others report, this run among those of its task."""
@@ -248,6 +273,7 @@ class Report:
         margin = None if self.margins is None else Markup(svg.margin_figure(self.margins, self.hits))
         figures = {
             "bar": Markup(svg.accuracy_bar(self.accuracy, self.chance)),
+            "map": Markup(svg.map_figure(*self._mapped())) if self.map else None,
             "words": Markup(svg.words_figure(self.per_class, self.words, self.chance)),
             "matrix": Markup(svg.confusion_figure(self.confusion, self.words)),
             "reliability": Markup(svg.reliability_figure(self.calibration)) if self.calibration else None,
@@ -265,6 +291,12 @@ class Report:
     def markdown(self) -> str:
         """The same in Markdown, without figures and sound."""
         return _render("report.md.jinja", report=self, html=False)
+
+    def _mapped(self) -> tuple[np.ndarray, list[Prediction]]:
+        """The places of the map, and the row of each."""
+        assert self.map is not None
+        lines = {line.path: line for line in self.predictions}
+        return self.map.places, [lines[path] for path in self.map.paths]
 
     def _played(self, find: Find | None) -> list[tuple[Confusion, list[tuple[Prediction, str]]]]:
         """The worst confusions with the sound of their clips as data URIs."""
@@ -291,7 +323,8 @@ def load_report(run: Path, words: Sequence[str] | None = None) -> Report:
     if words is None and protocol.get("n") != len(predictions):
         protocol = {}  # of another run
     occurring = {line.label for line in predictions} | {line.prediction for line in predictions}
-    return Report(predictions, tuple(known or sorted(occurring)), protocol, title(protocol, path))
+    drawn, undrawn = _map_beside(path, predictions)
+    return Report(predictions, tuple(known or sorted(occurring)), protocol, title(protocol, path), drawn, undrawn)
 
 
 def title(protocol: dict[str, Any], path: Path) -> str:
@@ -332,6 +365,23 @@ def _protocol(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise PredictionsError(f"{beside} is no JSON ({error}); remove it, or evaluate again") from error
     return found if isinstance(found, dict) else {}
+
+
+def _map_beside(path: Path, predictions: Sequence[Prediction]) -> tuple[EmbeddingMap | None, str]:
+    """The map of a run, or why the one that is there is not of it."""
+    beside = path.with_name(MAP)
+    if path.name != "predictions.csv" or not beside.exists():
+        return None, ""
+    try:
+        found = read_map(beside)
+    except MapError as error:
+        return None, str(error)
+    strangers = set(found.paths) - {line.path for line in predictions}
+    if strangers:
+        return None, f"{MAP} places clips that were not predicted, such as '{min(strangers)}', so it is of another run"
+    if len(found) != min(len(predictions), MOST):
+        return None, f"{MAP} places {len(found):,} of {len(predictions):,} clips, so it is of another run"
+    return found, ""
 
 
 def _best_rule(outcomes: list[dict[str, Any]]) -> str:

