@@ -218,11 +218,11 @@ def by_speaker(
     per_class = []
     for index in range(classes):
         share = shares[:, index]
-        size, spread = _speakers_worth(total[:, index]), _variance(share[~np.isnan(share)], count)
+        size, spread = speakers_worth(total[:, index]), _variance(share[~np.isnan(share)], count)
         per_class.append(_proportion(won[:, index].sum(), total[:, index].sum(), spread, size, confidence))
     present = total.sum(0) > 0
     means = _mean_of_present(shares[:, present])
-    clips, worth = int(total.sum()), _speakers_worth(total.sum(1))
+    clips, worth = int(total.sum()), speakers_worth(total.sum(1))
     macro = float(np.mean(won.sum(0)[present] / total.sum(0)[present]))
     most = _effective_n([each for each in per_class if each.n], macro)
     return SpeakerIntervals(
@@ -350,7 +350,7 @@ def compare_paired(
         sizes = np.bincount(code, minlength=count).astype(np.float64)
         won = np.bincount(code, gains, count)
         drawn = resampled_sums(np.stack([won, sizes], 1), resamples, seed)
-        spread, freedom = _variance(drawn[:, 0] / drawn[:, 1], count), _speakers_worth(sizes) - 1
+        spread, freedom = _variance(drawn[:, 0] / drawn[:, 1], count), speakers_worth(sizes) - 1
         method = "paired-speaker-bootstrap"
         exact, floor = sign_flips(won.astype(np.int64).tolist()), _agresti_min(*only, n) / CHANCE_EXCESS
     error = math.sqrt(max(spread, floor))
@@ -494,7 +494,7 @@ def _mean_of_present(shares: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(known, shares, 0).sum(1) / known.sum(1)
 
 
-def _speakers_worth(sizes: NDArray[np.float64]) -> float:
+def speakers_worth(sizes: NDArray[np.float64]) -> float:
     """How many speakers of equal size the speakers are worth (Kish 1965): all if equal, fewer if a few say most."""
     return float(sizes.sum() ** 2 / (sizes**2).sum()) if sizes.any() else 0.0
 
@@ -511,13 +511,23 @@ def _bootstrap_interval(p: float, n: int, most: float, variance: float, worth: f
     That number is `most` where speakers do not matter, and by chance more; to cut it there would make limits too wide.
     """
     seen = min(CHANCE_EXCESS * most, p * (1 - p) / variance) if variance else most
+    low, high = proportion_limits(p, seen, worth, confidence)
+    return Interval(p, low, high, n, "speaker-bootstrap", confidence)
+
+
+def proportion_limits(p: float, effective: float, worth: float, confidence: float) -> tuple[float, float]:
+    """Wilson's limits of a share from speakers.
+
+    Args:
+        p: the share.
+        effective: how many independent clips its variance stands for.
+        worth: how many equal speakers the clips are from, which gives Student's t its degrees of freedom.
+        confidence: level of the limits.
+    """
     z = _quantile(confidence)
     if p in (0.0, 1.0):  # no variance is seen, so none is estimated: take a speaker as one clip
-        effective, wider = worth, 1.0
-    else:
-        effective, wider = seen, (student_quantile(confidence, worth - 1) / z) ** 2
-    low, high = _wilson_limits(p, effective / wider, z)
-    return Interval(p, low, high, n, "speaker-bootstrap", confidence)
+        return _wilson_limits(p, worth, z)
+    return _wilson_limits(p, effective * (z / student_quantile(confidence, worth - 1)) ** 2, z)
 
 
 def _wilson_limits(p: float, n: float, z: float) -> tuple[float, float]:
