@@ -1,13 +1,12 @@
 """A report worth sharing from `predictions.csv` alone: one HTML file that needs no network, and a Markdown twin.
 
 No model, no torch. What the table cannot tell (encoder, prompts, top-5) is taken from `results.json` where that lies
-beside it and is of the same clips.
+beside it and says that it is of this very table.
 """
 
 from __future__ import annotations
 
 import base64
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -25,8 +24,9 @@ from kws_imagebind.agreement import Agreement, agreement
 from kws_imagebind.calibration import Calibration, reliability
 from kws_imagebind.detection import Detection, detect
 from kws_imagebind.files import whole
-from kws_imagebind.predictions import Prediction, PredictionsError, find_predictions, read_predictions
+from kws_imagebind.predictions import Prediction, find_predictions, read_predictions
 from kws_imagebind.published import PUBLISHED, PublishedResult
+from kws_imagebind.results import results_of
 from kws_imagebind.statistics import Interval, by_speaker, mean_of_proportions, wilson
 
 HTML, MARKDOWN = "report.html", "report.md"
@@ -66,12 +66,14 @@ class Report:
         words: the candidates, in the order of the matrix.
         protocol: the content of `results.json`; empty where there is none.
         title: of the page.
+        foreign: whether results of another table lie beside the rows, and were passed over.
     """
 
     predictions: tuple[Prediction, ...]
     words: tuple[str, ...]
     protocol: dict[str, Any] = field(default_factory=dict)
     title: str = "Predictions"
+    foreign: bool = False
 
     @property
     def n(self) -> int:
@@ -205,6 +207,11 @@ class Report:
     def notices(self) -> list[str]:
         """What a reader should know before believing the numbers."""
         found = list(self.protocol.get("warnings", []))
+        if self.foreign:
+            found.append(
+                "the results.json that lies beside the predictions does not bear their SHA-256, so it may be of "
+                "another run and was passed over, its words as well"
+            )
         if not self.protocol:
             found.append(
                 "made from the predictions alone: no results.json of this run lies beside them, so the candidates are "
@@ -282,16 +289,14 @@ def load_report(run: Path, words: Sequence[str] | None = None) -> Report:
         words: the candidates; by default those of `results.json`, or else the words that occur.
 
     Raises:
-        PredictionsError: the table cannot be trusted; names the row.
+        PredictionsError: the table or the results cannot be trusted; names the row or the field.
     """
     path = find_predictions(run)
-    protocol = _protocol(path)
+    protocol, foreign = results_of(path)
     known = words if words is not None else list(protocol.get("per_class", {})) or None
     predictions = read_predictions(path, known)
-    if words is None and protocol.get("n") != len(predictions):
-        protocol = {}  # of another run
     occurring = {line.label for line in predictions} | {line.prediction for line in predictions}
-    return Report(predictions, tuple(known or sorted(occurring)), protocol, title(protocol, path))
+    return Report(predictions, tuple(known or sorted(occurring)), protocol, title(protocol, path), foreign)
 
 
 def title(protocol: dict[str, Any], path: Path) -> str:
@@ -321,17 +326,6 @@ def search(folders: Iterable[Path]) -> Find:
         return next((root / path for root in roots if (root / path).is_file()), None)
 
     return find
-
-
-def _protocol(path: Path) -> dict[str, Any]:
-    beside = path.with_name("results.json")
-    if path.name != "predictions.csv" or not beside.is_file():
-        return {}
-    try:
-        found = json.loads(beside.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise PredictionsError(f"{beside} is no JSON ({error}); remove it, or evaluate again") from error
-    return found if isinstance(found, dict) else {}
 
 
 def _best_rule(outcomes: list[dict[str, Any]]) -> str:

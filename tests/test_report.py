@@ -17,6 +17,7 @@ from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score, confusio
 from kws_imagebind.predictions import Prediction, PredictionsError, predictions_csv
 from kws_imagebind.published import PUBLISHED
 from kws_imagebind.report import Report, load_report, search, write_report
+from kws_imagebind.results import digest, read_results
 from kws_imagebind.statistics import cluster_bootstrap, wilson
 
 WORDS = ("yes", "no", "up", "down", "never said", "never heard")
@@ -40,7 +41,8 @@ def rows(n: int = 300, seed: int = 0, speakers: int = 8, sure: bool = True) -> t
 def saved(tmp_path: Path, predictions: tuple[Prediction, ...], protocol: dict | None = None) -> Path:
     (tmp_path / "predictions.csv").write_text(predictions_csv(predictions))
     if protocol is not None:
-        (tmp_path / "results.json").write_text(json.dumps(protocol))
+        of = digest((tmp_path / "predictions.csv").read_bytes())
+        (tmp_path / "results.json").write_text(json.dumps({"predictions_sha256": of, **protocol}))
     return tmp_path
 
 
@@ -161,11 +163,51 @@ def test_a_protocol_beside_the_table_is_told_and_one_of_another_run_is_not(tmp_p
     report = load_report(saved(tmp_path, rows(), told))
     assert report.title == "tone on speech-commands testing, v2-10" and "“a {}”" in dict(report.facts)["prompts"]
     assert "mind the gap" in report.html() and "mind the gap" in report.markdown()
-    other = load_report(saved(tmp_path, rows(), {**told, "n": 299}))
-    assert other.protocol == {} and "made from the predictions alone" in other.html()
+    for words in (None, WORDS):
+        for other_digest in ({"predictions_sha256": digest(b"another")}, {"predictions_sha256": ""}):
+            other = load_report(saved(tmp_path, rows(), {**told, "per_class": {"lamp": 0}, **other_digest}), words)
+            assert other.protocol == {} and "made from the predictions alone" in other.html()
+            assert "lamp" not in other.words and "does not bear their SHA-256" in other.markdown()
     (tmp_path / "results.json").write_text("{")
     with pytest.raises(PredictionsError, match=r"results\.json is no JSON"):
         load_report(tmp_path)
+
+
+WRONG = {
+    r"the content is a list; expected an object": [],
+    r"the content is null; expected an object": None,
+    r"'task' is null; expected text": {"task": None},
+    r"'split' is 3; expected text or null": {"split": 3},
+    r"'templates\[1\]' is 1; expected text": {"templates": ["a", 1]},
+    r"'templates' is null; expected a list": {"templates": None},
+    r"'per_class' is a list; expected an object": {"per_class": ["yes"]},
+    r"'metrics' is null; expected an object": {"metrics": None},
+    r"'metrics.top5_accuracy' is an object; expected an estimate": {
+        "metrics": {"top5_accuracy": {"estimate": 0.5, "low": None, "high": 1}}
+    },
+    r"'warnings' is \"x\"; expected a list": {"warnings": "x"},
+    r"'versions.torch' is null; expected text": {"versions": {"torch": None}},
+    r"'fingerprints' is null; expected an object": {"fingerprints": None},
+    r"'skipped' is 4; expected a list": {"skipped": 4},
+    r"'seed' is true; expected a whole number or null": {"seed": True},
+    r"'open_set\[0\]' has no 'rule'": {"open_set": [{}]},
+    r"'open_set' is null; expected a list": {"open_set": None},
+}
+
+
+@pytest.mark.parametrize("reason", WRONG)
+def test_results_that_are_not_what_they_should_be_are_refused_with_the_field(tmp_path: Path, reason: str) -> None:
+    saved(tmp_path, rows())
+    (tmp_path / "results.json").write_text(json.dumps(WRONG[reason]))
+    with pytest.raises(PredictionsError, match=reason):
+        load_report(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"n": NaN}', '{"n": 1', "\udcff", ""])
+def test_results_that_are_no_json_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "results.json").write_text(text, encoding="utf-8", errors="surrogateescape")
+    with pytest.raises(PredictionsError, match=r"results\.json is no JSON"):
+        read_results(tmp_path / "results.json")
 
 
 def test_words_of_the_protocol_and_of_the_caller_refuse_others(tmp_path: Path) -> None:
