@@ -1,8 +1,8 @@
 """The table of predictions, one row a clip: from it every number and figure can be rebuilt without a model.
 
 Any CSV file with the columns `path`, `label` and `prediction` will do; `score`, `margin`, `speaker` and `confidence`
-are used where they are there, other columns are passed over, and so are blanks around a cell. Rows are counted as a spreadsheet counts them: the header
-is row 1.
+are used where they are there, other columns are passed over, and so are blanks around a cell. Rows are counted as a
+spreadsheet counts them: the header is row 1.
 """
 
 from __future__ import annotations

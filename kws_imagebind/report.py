@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -43,6 +44,8 @@ SOUNDS = {
     ".mp3": "audio/mpeg",
 }
 PLACES = ("", "SpeechCommands/speech_commands_v0.02", "SpeechCommands/speech_commands_v0.01", "speech_commands_v0.02")
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")  # a terminal obeys them, and XML forbids them
 
 Find = Callable[[str], Path | None]
 
@@ -140,17 +143,21 @@ class Report:
         return reliability(sure, self.hits) if len(sure) == self.n else None
 
     @cached_property
-    def margins(self) -> np.ndarray | None:
-        """The margins, or the scores where there are none; None if some clips have neither."""
+    def sureness(self) -> str | None:
+        """The column that says how sure each prediction is: "margin", or else "score"; None if some clips lack both."""
         for name in ("margin", "score"):
-            values = np.array([getattr(line, name) for line in self.predictions])
-            if not np.isnan(values).any():
-                return values
+            if not any(math.isnan(getattr(line, name)) for line in self.predictions):
+                return name
         return None
 
     @cached_property
+    def margins(self) -> np.ndarray | None:
+        """The values of that column."""
+        return np.array([getattr(line, self.sureness) for line in self.predictions]) if self.sureness else None
+
+    @cached_property
     def detection(self) -> Detection | None:
-        """How well the margin tells right predictions from wrong ones."""
+        """How well the margin, or the score, tells right predictions from wrong ones."""
         if self.margins is None or self.hits.all() or not self.hits.any():
             return None
         return detect(self.margins, self.hits)
@@ -252,7 +259,9 @@ class Report:
 
     def html(self, find: Find | None = None) -> str:
         """The page, with the sound of the worst confusions where `find` finds the clips."""
-        margin = None if self.margins is None else Markup(svg.margin_figure(self.margins, self.hits))
+        margin = None
+        if self.margins is not None and self.sureness:
+            margin = Markup(svg.margin_figure(self.margins, self.hits, self.sureness))
         figures = {
             "bar": Markup(svg.accuracy_bar(self.accuracy, self.chance)),
             "words": Markup(svg.words_figure(self.per_class, self.words, self.chance)),
@@ -319,13 +328,26 @@ def write_report(report: Report, folder: Path, find: Find | None = None) -> list
 
 
 def search(folders: Iterable[Path]) -> Find:
-    """Finds clips by their path in folders, and in the places where a corpus keeps them."""
-    roots = [folder / place for folder in folders for place in PLACES]
+    """Finds clips by their path in folders, and in the places where a corpus keeps them.
+
+    A path that leads out of them, be it absolute, by `..` or by a link, is not followed: a table from elsewhere must
+    not put files of this machine into a page that is passed on. A folder itself may be a link.
+    """
+    roots = [root.resolve() for folder in folders for place in PLACES if (root := folder / place).is_dir()]
 
     def find(path: str) -> Path | None:
-        return next((root / path for root in roots if (root / path).is_file()), None)
+        return next((found for root in roots if (found := _inside(root, path))), None)
 
     return find
+
+
+def _inside(root: Path, path: str) -> Path | None:
+    """A file in a folder, if it is there and nowhere else."""
+    try:
+        found = (root / path).resolve()
+        return found if found.is_relative_to(root) and found.is_file() else None
+    except (OSError, RuntimeError, ValueError):  # a name too long, links in a circle, a NUL
+        return None
 
 
 def _best_rule(outcomes: list[dict[str, Any]]) -> str:
@@ -382,4 +404,5 @@ def _cell(text: str) -> str:
 def _render(name: str, html: bool, **values: Any) -> str:
     environment = Environment(autoescape=html, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(percent=_percent, limits=_limits, cell=_cell, zip=zip)
-    return environment.from_string((TEMPLATES / name).read_text(encoding="utf-8")).render(**values)
+    text = environment.from_string((TEMPLATES / name).read_text(encoding="utf-8")).render(**values)
+    return _CONTROLS.sub("", text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -120,6 +121,15 @@ def test_a_table_without_scores_still_reports() -> None:
     assert "speakers are unknown" in report.markdown()
 
 
+def test_captions_name_the_column_that_the_table_has() -> None:
+    scored = tuple(replace(line, margin=float("nan")) for line in rows())
+    for predictions, name, other in ((rows(), "margin", "score"), (scored, "score", "margin")):
+        report = Report(predictions, WORDS)
+        section = report.html().split("When to believe a prediction")[1].split("</section>")[0]
+        assert name in section and f"from the smallest {name} to the largest" in section and other not in section
+        assert f"by the {name}, AUROC" in report.markdown() and report.sureness == name
+
+
 @pytest.mark.parametrize("right", [True, False])
 def test_all_right_and_all_wrong_are_no_special_cases(right: bool) -> None:
     predictions = tuple(
@@ -155,6 +165,37 @@ def test_the_worst_confusions_are_played_where_their_clips_are_found(tmp_path: P
     assert page.tags.count("audio") == 1 and any(
         each.startswith("data:audio/wav;base64,UklGR") for each in page.fetched
     )
+
+
+def test_sound_from_outside_the_searched_folders_is_not_played(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "data", tmp_path / "private"
+    for folder in (inside / "yes", outside):
+        folder.mkdir(parents=True)
+        soundfile.write(folder / "1.wav", np.zeros(160), 16_000)
+    (inside / "link.wav").symlink_to(outside / "1.wav")
+    (tmp_path / "corpus").symlink_to(inside)
+    find = search([inside])
+    assert find("yes/1.wav") == find("yes/../yes/1.wav") == find(str(inside / "yes" / "1.wav"))
+    assert find("yes/1.wav") == search([tmp_path / "corpus"])("yes/1.wav") == (inside / "yes" / "1.wav").resolve()
+    for path in (
+        "../private/1.wav",
+        str(outside / "1.wav"),
+        "link.wav",
+        "x" * 5_000 + ".wav",
+        "a\0.wav",
+        "nowhere.wav",
+    ):
+        assert find(path) is None, path
+    report = Report((Prediction("../private/1.wav", "yes", "no"), Prediction("yes/1.wav", "no", "yes")), ("yes", "no"))
+    assert Page(report.html(find)).tags.count("audio") == 1
+
+
+def test_control_characters_are_not_shown(tmp_path: Path) -> None:
+    word = "y\x1b[31m\x07e\x00s\x0c"
+    write_report(Report((Prediction("a\x1b.wav", word, "no"),), (word, "no"), title=word), tmp_path)
+    for name in ("report.html", "report.md"):
+        text = (tmp_path / name).read_text()
+        assert not re.search(r"[\x00-\x08\x0b-\x1f]", text) and "y[31mes" in text
 
 
 def test_a_protocol_beside_the_table_is_told_and_one_of_another_run_is_not(tmp_path: Path) -> None:
