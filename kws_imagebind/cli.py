@@ -471,10 +471,19 @@ def _compare(arguments: argparse.Namespace) -> int:
     from kws_imagebind.comparison import compare
     from kws_imagebind.mteb import mteb_result
     from kws_imagebind.predictions import PredictionsError, find_predictions, read_predictions
+    from kws_imagebind.results import results_of
 
+    tables: dict[Path, Path] = {}  # as it was named, by where it lies
+    for run in arguments.runs:
+        table = find_predictions(run).resolve()
+        if table in tables:
+            same = f"'{run}'" if run == tables[table] else f"'{run}', which is '{tables[table]}',"
+            raise PredictionsError(f"{same} is named twice; expected different runs")
+        tables[table] = run
     runs = {str(run): read_predictions(find_predictions(run)) for run in arguments.runs}
     if arguments.mteb is None:
-        found = compare(runs)
+        told = {str(run): results_of(find_predictions(run))[0].get("per_class") for run in arguments.runs}
+        found = compare(runs, {name: list(words) for name, words in told.items() if words})
         print(json.dumps(found.as_dict(), ensure_ascii=False) if arguments.json else found)
         return 0
     if len(runs) != 1:

@@ -71,6 +71,7 @@ class Comparison:
         n: clips compared.
         left_out: clips that are not in every run.
         speakers: how many speakers were drawn from; 0 where they are unknown.
+        warnings: what a reader should know before believing the differences.
     """
 
     accuracies: Mapping[str, Interval]
@@ -78,6 +79,7 @@ class Comparison:
     n: int
     left_out: int
     speakers: int
+    warnings: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The comparison for JSON."""
@@ -87,6 +89,7 @@ class Comparison:
             "speakers": self.speakers,
             "accuracy": {name: interval.as_dict() for name, interval in self.accuracies.items()},
             "pairs": [pair.as_dict() for pair in self.pairs],
+            "warnings": list(self.warnings),
         }
 
     def __str__(self) -> str:
@@ -102,14 +105,19 @@ class Comparison:
         lines += ["", f"intervals  {how}"]
         if self.left_out:
             lines.append(f"clips      {self.left_out:,} left out, since not every run has them")
+        lines += [f"warning    {warning}" for warning in self.warnings]
         return "\n".join(lines)
 
 
-def compare(runs: Mapping[str, Sequence[Prediction]]) -> Comparison:
+def compare(
+    runs: Mapping[str, Sequence[Prediction]], candidates: Mapping[str, Sequence[str]] | None = None
+) -> Comparison:
     """Compares runs on the clips that all of them have.
 
     Args:
         runs: the predictions of each run, by its name; at least two.
+        candidates: the words that a run chose from, by the run's name, where that is known; a choice from fewer is
+            easier, which is warned of.
 
     Raises:
         PredictionsError: there are fewer than two runs, they share no clip, or they disagree on what a clip says.
@@ -142,7 +150,29 @@ def compare(runs: Mapping[str, Sequence[Prediction]]) -> Comparison:
         n=len(shared),
         left_out=len(every) - len(shared),
         speakers=len(set(speakers)) if speakers else 0,
+        warnings=tuple(_other_candidates(runs, candidates or {})),
     )
+
+
+def _other_candidates(runs: Mapping[str, Sequence[Prediction]], candidates: Mapping[str, Sequence[str]]) -> list[str]:
+    """A warning for each pair of runs that did not choose from the same words, as far as that can be known."""
+    found = []
+    known = {name: frozenset(words) for name, words in candidates.items()}
+    heard = {name: frozenset(line.prediction for line in lines) for name, lines in runs.items()}
+    for one, two in combinations(runs, 2):
+        if one in known and two in known:
+            others = known[one] ^ known[two]
+        elif one in known or two in known:
+            others = heard[two] - known[one] if one in known else heard[one] - known[two]
+        else:
+            continue
+        if others:
+            sizes = [f"{len(known[name])} words" if name in known else "words unknown" for name in (one, two)]
+            found.append(
+                f"{one} and {two} chose from other candidates ({sizes[0]} and {sizes[1]}; '{min(others)}' was one in "
+                "one of them only): a choice from fewer is easier, so the difference is not the encoders' alone"
+            )
+    return found
 
 
 def _check_labels(tables: Mapping[str, Mapping[str, Prediction]], shared: Sequence[str]) -> None:

@@ -28,6 +28,7 @@ from kws_imagebind.metrics import MetricError, Metrics, measure, ranking
 from kws_imagebind.open_set import Outcome, Rejection
 from kws_imagebind.predictions import Prediction, predictions_csv
 from kws_imagebind.report import Report, title, write_report
+from kws_imagebind.results import DIGEST, digest
 from kws_imagebind.statistics import Interval
 from kws_imagebind.zero_shot import Scores
 
@@ -157,6 +158,7 @@ class Evaluation:
             "precision": self.audio.precision,
             "padding": self.audio.padding,
             "seed": self.seed,
+            DIGEST: digest(_bytes(predictions_csv(self.predictions))),
         }
 
     def __str__(self) -> str:
@@ -369,7 +371,11 @@ def _versions() -> dict[str, str]:
 
 
 def _write(path: Path, text: str) -> Path:
-    # A file name that is no UTF-8 is written as its escape rather than not at all.
     with whole(path) as part:
-        part.write_text(text, encoding="utf-8", errors="backslashreplace")
+        part.write_bytes(_bytes(text))
     return path
+
+
+def _bytes(text: str) -> bytes:
+    # A file name that is no UTF-8 is written as its escape rather than not at all.
+    return text.encode("utf-8", errors="backslashreplace")

@@ -26,12 +26,26 @@ ACCEPTED = 0.95  # of the keywords' clips, at which false alarms are told
 
 @dataclass(frozen=True)
 class Outcome:
-    """One rule against one kind of outsiders."""
+    """One rule against one kind of outsiders.
+
+    Attributes:
+        rule: what is held against the threshold.
+        outsiders: what should be turned away.
+        detection: what every threshold would do.
+        auroc: area under the ROC curve.
+        outside_speakers: how many speakers and recordings of noise the outsiders are from; None where unknown.
+    """
 
     rule: str
     outsiders: str
     detection: Detection
     auroc: Interval
+    outside_speakers: int | None = None
+
+    @property
+    def sources(self) -> str:
+        """What the outsiders are clips of."""
+        return {SILENCE: "recordings", "other words": "speakers"}.get(self.outsiders, "speakers and recordings")
 
     def as_dict(self) -> dict[str, Any]:
         found = self.detection
@@ -42,6 +56,8 @@ class Outcome:
             "outsiders": self.outsiders,
             "inside": found.positives,
             "outside": found.negatives,
+            "outside_speakers": self.outside_speakers,
+            "sources": self.sources,
             "auroc": self.auroc.as_dict(),
             "false_alarms_at_95": found.false_alarms_at(ACCEPTED),
             "eer": found.eer,
@@ -50,10 +66,11 @@ class Outcome:
 
     def __str__(self) -> str:
         found, area = self.detection, self.auroc
+        of = f" of {self.outside_speakers:,} {self.sources}" if self.outside_speakers else ""
         return (
             f"{self.rule} against {self.outsiders}: AUROC {area.estimate:.3f} [{area.low:.3f}, {area.high:.3f}], "
             f"false alarms {100 * found.false_alarms_at(ACCEPTED):.1f} % at 95 % accepted, "
-            f"equal error rate {100 * found.eer:.1f} %, {found.positives:,} clips in and {found.negatives:,} out"
+            f"equal error rate {100 * found.eer:.1f} %, {found.positives:,} clips in and {found.negatives:,} out{of}"
         )
 
 
@@ -89,10 +106,12 @@ def open_set(
                 continue
             scores = np.concatenate([own, others[chosen]])
             positive = np.arange(len(scores)) < len(own)
-            who = None
+            who, count = None, None
             if speakers is not None:
-                who = [*speakers[0], *(one for one, kept in zip(speakers[1], chosen, strict=True) if kept)]
-            outcomes.append(Outcome(rule, name, detect(scores, positive), auroc_interval(scores, positive, who)))
+                out = [one for one, kept in zip(speakers[1], chosen, strict=True) if kept]
+                who, count = [*speakers[0], *out], None if None in out else len(set(out))
+            area = auroc_interval(scores, positive, who)
+            outcomes.append(Outcome(rule, name, detect(scores, positive), area, count))
     return tuple(outcomes)
 
 

@@ -1,8 +1,8 @@
 """The table of predictions, one row a clip: from it every number and figure can be rebuilt without a model.
 
 Any CSV file with the columns `path`, `label` and `prediction` will do; `score`, `margin`, `speaker` and `confidence`
-are used where they are there, other columns are passed over. Rows are counted as a spreadsheet counts them: the header
-is row 1.
+are used where they are there, other columns are passed over, and so are blanks around a cell. Rows are counted as a
+spreadsheet counts them: the header is row 1.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def read_predictions(path: Path, keywords: Sequence[str] | None = None) -> tuple
         where = f"{path}, row {row}"
         if len(cells) != len(header):
             raise PredictionsError(f"{where}: {len(cells)} cells, but the header has {len(header)}")
-        line = _prediction(dict(zip(header, cells, strict=True)), where, known)
+        line = _prediction({name: cell.strip() for name, cell in zip(header, cells, strict=True)}, where, known)
         if line.path in seen:
             raise PredictionsError(
                 f"{where}: clip '{line.path}' is there already, in row {seen[line.path]}; expected one row a clip"
@@ -126,7 +126,7 @@ def _rows(path: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
 
 def _numbered(text: str, path: Path) -> Iterator[tuple[int, list[str]]]:
     """The rows that are not empty, from the header on."""
-    reader = enumerate(csv.reader(io.StringIO(text, newline=""), strict=True), start=1)
+    reader = enumerate(csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True), start=1)
     row = 0
     try:
         for row, cells in reader:
@@ -140,7 +140,7 @@ def _numbered(text: str, path: Path) -> Iterator[tuple[int, list[str]]]:
 
 def _prediction(cells: dict[str, str], where: str, known: frozenset[str] | None) -> Prediction:
     for name in REQUIRED:
-        if not cells[name].strip():
+        if not cells[name]:
             raise PredictionsError(f"{where}: the {name} is empty")
     for name in ("label", "prediction"):
         if known is not None and cells[name] not in known:
@@ -155,13 +155,13 @@ def _prediction(cells: dict[str, str], where: str, known: frozenset[str] | None)
         prediction=cells["prediction"],
         score=_number(cells, "score", where),
         margin=_number(cells, "margin", where),
-        speaker=cells.get("speaker", "").strip(),
+        speaker=cells.get("speaker", ""),
         confidence=None if math.isnan(sure) else sure,
     )
 
 
 def _number(cells: dict[str, str], name: str, where: str) -> float:
-    text = cells.get(name, "").strip()
+    text = cells.get(name, "")
     if not text:
         return math.nan
     try:

@@ -1,14 +1,14 @@
 """A report worth sharing from `predictions.csv` alone: one HTML file that needs no network, and a Markdown twin.
 
 No model, no torch. What the table cannot tell (encoder, prompts, top-5) is taken from `results.json` where that lies
-beside it and is of the same clips.
+beside it and says that it is of this very table.
 """
 
 from __future__ import annotations
 
 import base64
-import json
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -27,8 +27,9 @@ from kws_imagebind.detection import Detection, detect
 from kws_imagebind.embedding_map import FILE as MAP
 from kws_imagebind.embedding_map import MOST, SEED, EmbeddingMap, MapError, perplexity, read_map
 from kws_imagebind.files import whole
-from kws_imagebind.predictions import Prediction, PredictionsError, find_predictions, read_predictions
+from kws_imagebind.predictions import Prediction, find_predictions, read_predictions
 from kws_imagebind.published import PUBLISHED, PublishedResult
+from kws_imagebind.results import results_of
 from kws_imagebind.statistics import Interval, by_speaker, mean_of_proportions, wilson
 
 HTML, MARKDOWN = "report.html", "report.md"
@@ -45,6 +46,8 @@ SOUNDS = {
     ".mp3": "audio/mpeg",
 }
 PLACES = ("", "SpeechCommands/speech_commands_v0.02", "SpeechCommands/speech_commands_v0.01", "speech_commands_v0.02")
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")  # a terminal obeys them, and XML forbids them
 
 Find = Callable[[str], Path | None]
 
@@ -70,6 +73,7 @@ class Report:
         title: of the page.
         map: where the clips lie by their embeddings, if that was worked out.
         undrawn: why a map that is there is not used.
+        foreign: whether results of another table lie beside the rows, and were passed over.
     """
 
     predictions: tuple[Prediction, ...]
@@ -78,6 +82,7 @@ class Report:
     title: str = "Predictions"
     map: EmbeddingMap | None = None
     undrawn: str = ""
+    foreign: bool = False
 
     @property
     def n(self) -> int:
@@ -144,17 +149,21 @@ class Report:
         return reliability(sure, self.hits) if len(sure) == self.n else None
 
     @cached_property
-    def margins(self) -> np.ndarray | None:
-        """The margins, or the scores where there are none; None if some clips have neither."""
+    def sureness(self) -> str | None:
+        """The column that says how sure each prediction is: "margin", or else "score"; None if some clips lack both."""
         for name in ("margin", "score"):
-            values = np.array([getattr(line, name) for line in self.predictions])
-            if not np.isnan(values).any():
-                return values
+            if not any(math.isnan(getattr(line, name)) for line in self.predictions):
+                return name
         return None
 
     @cached_property
+    def margins(self) -> np.ndarray | None:
+        """The values of that column."""
+        return np.array([getattr(line, self.sureness) for line in self.predictions]) if self.sureness else None
+
+    @cached_property
     def detection(self) -> Detection | None:
-        """How well the margin tells right predictions from wrong ones."""
+        """How well the margin, or the score, tells right predictions from wrong ones."""
         if self.margins is None or self.hits.all() or not self.hits.any():
             return None
         return detect(self.margins, self.hits)
@@ -211,6 +220,11 @@ class Report:
     def notices(self) -> list[str]:
         """What a reader should know before believing the numbers."""
         found = list(self.protocol.get("warnings", []))
+        if self.foreign:
+            found.append(
+                "the results.json that lies beside the predictions does not bear their SHA-256, so it may be of "
+                "another run and was passed over, its words as well"
+            )
         if not self.protocol:
             found.append(
                 "made from the predictions alone: no results.json of this run lies beside them, so the candidates are "
@@ -270,7 +284,9 @@ class Report:
 
     def html(self, find: Find | None = None) -> str:
         """The page, with the sound of the worst confusions where `find` finds the clips."""
-        margin = None if self.margins is None else Markup(svg.margin_figure(self.margins, self.hits))
+        margin = None
+        if self.margins is not None and self.sureness:
+            margin = Markup(svg.margin_figure(self.margins, self.hits, self.sureness))
         figures = {
             "bar": Markup(svg.accuracy_bar(self.accuracy, self.chance)),
             "map": Markup(svg.map_figure(*self._mapped())) if self.map else None,
@@ -314,17 +330,23 @@ def load_report(run: Path, words: Sequence[str] | None = None) -> Report:
         words: the candidates; by default those of `results.json`, or else the words that occur.
 
     Raises:
-        PredictionsError: the table cannot be trusted; names the row.
+        PredictionsError: the table or the results cannot be trusted; names the row or the field.
     """
     path = find_predictions(run)
-    protocol = _protocol(path)
+    protocol, foreign = results_of(path)
     known = words if words is not None else list(protocol.get("per_class", {})) or None
     predictions = read_predictions(path, known)
-    if words is None and protocol.get("n") != len(predictions):
-        protocol = {}  # of another run
     occurring = {line.label for line in predictions} | {line.prediction for line in predictions}
     drawn, undrawn = _map_beside(path, predictions)
-    return Report(predictions, tuple(known or sorted(occurring)), protocol, title(protocol, path), drawn, undrawn)
+    return Report(
+        predictions,
+        tuple(known or sorted(occurring)),
+        protocol,
+        title(protocol, path),
+        map=drawn,
+        undrawn=undrawn,
+        foreign=foreign,
+    )
 
 
 def title(protocol: dict[str, Any], path: Path) -> str:
@@ -347,24 +369,26 @@ def write_report(report: Report, folder: Path, find: Find | None = None) -> list
 
 
 def search(folders: Iterable[Path]) -> Find:
-    """Finds clips by their path in folders, and in the places where a corpus keeps them."""
-    roots = [folder / place for folder in folders for place in PLACES]
+    """Finds clips by their path in folders, and in the places where a corpus keeps them.
+
+    A path that leads out of them, be it absolute, by `..` or by a link, is not followed: a table from elsewhere must
+    not put files of this machine into a page that is passed on. A folder itself may be a link.
+    """
+    roots = [root.resolve() for folder in folders for place in PLACES if (root := folder / place).is_dir()]
 
     def find(path: str) -> Path | None:
-        return next((root / path for root in roots if (root / path).is_file()), None)
+        return next((found for root in roots if (found := _inside(root, path))), None)
 
     return find
 
 
-def _protocol(path: Path) -> dict[str, Any]:
-    beside = path.with_name("results.json")
-    if path.name != "predictions.csv" or not beside.is_file():
-        return {}
+def _inside(root: Path, path: str) -> Path | None:
+    """A file in a folder, if it is there and nowhere else."""
     try:
-        found = json.loads(beside.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise PredictionsError(f"{beside} is no JSON ({error}); remove it, or evaluate again") from error
-    return found if isinstance(found, dict) else {}
+        found = (root / path).resolve()
+        return found if found.is_relative_to(root) and found.is_file() else None
+    except (OSError, RuntimeError, ValueError):  # a name too long, links in a circle, a NUL
+        return None
 
 
 def _map_beside(path: Path, predictions: Sequence[Prediction]) -> tuple[EmbeddingMap | None, str]:
@@ -438,4 +462,5 @@ def _cell(text: str) -> str:
 def _render(name: str, html: bool, **values: Any) -> str:
     environment = Environment(autoescape=html, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(percent=_percent, limits=_limits, cell=_cell, zip=zip)
-    return environment.from_string((TEMPLATES / name).read_text(encoding="utf-8")).render(**values)
+    text = environment.from_string((TEMPLATES / name).read_text(encoding="utf-8")).render(**values)
+    return _CONTROLS.sub("", text)

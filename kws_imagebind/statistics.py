@@ -218,11 +218,11 @@ def by_speaker(
     per_class = []
     for index in range(classes):
         share = shares[:, index]
-        size, spread = _speakers_worth(total[:, index]), _variance(share[~np.isnan(share)], count)
+        size, spread = speakers_worth(total[:, index]), _variance(share[~np.isnan(share)], count)
         per_class.append(_proportion(won[:, index].sum(), total[:, index].sum(), spread, size, confidence))
     present = total.sum(0) > 0
     means = _mean_of_present(shares[:, present])
-    clips, worth = int(total.sum()), _speakers_worth(total.sum(1))
+    clips, worth = int(total.sum()), speakers_worth(total.sum(1))
     macro = float(np.mean(won.sum(0)[present] / total.sum(0)[present]))
     most = _effective_n([each for each in per_class if each.n], macro)
     return SpeakerIntervals(
@@ -269,7 +269,8 @@ class PairedComparison:
         difference: accuracy of the first run less that of the second, from -1 to 1.
         low: lower confidence limit of the difference.
         high: upper confidence limit of the difference.
-        p: how likely a difference this large is where there is none, from the same resampling as the limits.
+        p: how likely a difference this large is where there is none: by Student's t from the same spread as the limits,
+            or by `sign_flips` where that says more.
         mcnemar: the same from McNemar's exact test, which takes clips as independent.
         only_first: clips that the first run alone has right.
         only_second: clips that the second run alone has right.
@@ -278,7 +279,9 @@ class PairedComparison:
         confidence: the level of the limits.
 
     >>> print(compare_paired([1, 1, 1, 0, 1, 1], [1, 0, 1, 0, 0, 1]))
-    +33.3 points [-20.9, +87.5], p = 0.17; McNemar's exact p = 0.5; right alone 2 against 0 of 6 clips
+    +33.3 points [-20.9, +87.5], p = 0.5; McNemar's exact p = 0.5; right alone 2 against 0 of 6 clips
+    >>> print(compare_paired([1], [0]))
+    +100.0 points [-100.0, +100.0], p = 1; McNemar's exact p = 1; right alone 1 against 0 of 1 clips
     """
 
     difference: float
@@ -315,6 +318,12 @@ def compare_paired(
     its p, both by Student's t with the degrees of freedom of `cluster_bootstrap`. Without speakers the clips are taken
     as independent and the spread is that of the clips' differences.
 
+    A few clips, or gains that happen to be the same for every speaker, show less spread than there is. So the variance
+    is never taken for less than that of independent clips with half a clip more in each cell of the two-by-two table
+    (Agresti and Min 2005, Statistics in Medicine 24:729-740; with speakers a `CHANCE_EXCESS`-th of it), p never for
+    less than the exact `sign_flips` over the speakers' net gains (over clips, which is McNemar's test, where speakers
+    are unknown), and the limits hold zero where p does not refute it.
+
     Args:
         first: (n,) true or 1 for a clip that the first run has right.
         second: the same of the second run, the clips in the same order.
@@ -332,20 +341,31 @@ def compare_paired(
         raise ValueError(f"runs of shape {one.shape} and {two.shape}; expected the same clips, at least one, in both")
     gains = one.astype(np.float64) - two
     estimate, n = float(gains.mean()), len(gains)
+    only = int((one & ~two).sum()), int((two & ~one).sum())
     if speakers is None:
         spread, freedom, method = float(gains.var()) / max(1, n - 1), float(max(1, n - 1)), "paired-normal"
+        exact, floor = mcnemar(*only), _agresti_min(*only, n)
     else:
         code, count = _codes(speakers, n)
         sizes = np.bincount(code, minlength=count).astype(np.float64)
-        drawn = resampled_sums(np.stack([np.bincount(code, gains, count), sizes], 1), resamples, seed)
-        spread, freedom = _variance(drawn[:, 0] / drawn[:, 1], count), _speakers_worth(sizes) - 1
+        won = np.bincount(code, gains, count)
+        drawn = resampled_sums(np.stack([won, sizes], 1), resamples, seed)
+        spread, freedom = _variance(drawn[:, 0] / drawn[:, 1], count), speakers_worth(sizes) - 1
         method = "paired-speaker-bootstrap"
-    error = math.sqrt(spread)
+        exact, floor = sign_flips(won.astype(np.int64).tolist()), _agresti_min(*only, n) / CHANCE_EXCESS
+    error = math.sqrt(max(spread, floor))
     half = student_quantile(confidence, freedom) * error
-    p = 1.0 if estimate == 0 else 1 - student_probability(abs(estimate) / error, freedom) if error else 0.0
-    only = int((one & ~two).sum()), int((two & ~one).sum())
+    p = max(exact, 1 - student_probability(abs(estimate) / error, freedom))
     low, high = max(-1.0, estimate - half), min(1.0, estimate + half)
+    if p > 1 - confidence:
+        low, high = min(low, 0.0), max(high, 0.0)
     return PairedComparison(estimate, low, high, p, mcnemar(*only), *only, n, method, confidence)
+
+
+def _agresti_min(only_first: int, only_second: int, n: int) -> float:
+    """The variance of the difference of two paired proportions, with half a clip more in each of the four cells."""
+    gain, size = only_first - only_second, n + 2
+    return (only_first + only_second + 1 - gain**2 / size) / size**2
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
@@ -367,6 +387,29 @@ def mcnemar(only_first: int, only_second: int) -> float:
         term = term * (n - k + 1) // k
         tail += term
     return min(1.0, 2 * tail / 2**n)
+
+
+def sign_flips(gains: Sequence[int]) -> float:
+    """The exact randomisation test of paired sums (Fisher 1935, The Design of Experiments, chapter 3): two-sided p.
+
+    Under the null hypothesis the two runs could change places for any speaker, so that each net gain is as likely as
+    its opposite; p is the share of all choices of signs whose total is at least as far from zero. Gains of one clip
+    each make it McNemar's exact test.
+
+    >>> sign_flips([1, 1, 1]), sign_flips([5, -1, 0])
+    (0.25, 1.0)
+
+    Args:
+        gains: of each speaker, clips that the first run alone has right less those that the second alone has.
+    """
+    sizes = [abs(gain) for gain in gains if gain]
+    most = sum(sizes)
+    chances = np.zeros(2 * most + 1)  # of each total from -most to most
+    chances[most] = 1.0
+    for size in sizes:
+        chances = (np.roll(chances, size) + np.roll(chances, -size)) / 2
+    totals = np.abs(np.arange(-most, most + 1))
+    return min(1.0, float(chances[totals >= abs(sum(gains))].sum()))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -451,7 +494,7 @@ def _mean_of_present(shares: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(known, shares, 0).sum(1) / known.sum(1)
 
 
-def _speakers_worth(sizes: NDArray[np.float64]) -> float:
+def speakers_worth(sizes: NDArray[np.float64]) -> float:
     """How many speakers of equal size the speakers are worth (Kish 1965): all if equal, fewer if a few say most."""
     return float(sizes.sum() ** 2 / (sizes**2).sum()) if sizes.any() else 0.0
 
@@ -468,13 +511,23 @@ def _bootstrap_interval(p: float, n: int, most: float, variance: float, worth: f
     That number is `most` where speakers do not matter, and by chance more; to cut it there would make limits too wide.
     """
     seen = min(CHANCE_EXCESS * most, p * (1 - p) / variance) if variance else most
+    low, high = proportion_limits(p, seen, worth, confidence)
+    return Interval(p, low, high, n, "speaker-bootstrap", confidence)
+
+
+def proportion_limits(p: float, effective: float, worth: float, confidence: float) -> tuple[float, float]:
+    """Wilson's limits of a share from speakers.
+
+    Args:
+        p: the share.
+        effective: how many independent clips its variance stands for.
+        worth: how many equal speakers the clips are from, which gives Student's t its degrees of freedom.
+        confidence: level of the limits.
+    """
     z = _quantile(confidence)
     if p in (0.0, 1.0):  # no variance is seen, so none is estimated: take a speaker as one clip
-        effective, wider = worth, 1.0
-    else:
-        effective, wider = seen, (student_quantile(confidence, worth - 1) / z) ** 2
-    low, high = _wilson_limits(p, effective / wider, z)
-    return Interval(p, low, high, n, "speaker-bootstrap", confidence)
+        return _wilson_limits(p, worth, z)
+    return _wilson_limits(p, effective * (z / student_quantile(confidence, worth - 1)) ** 2, z)
 
 
 def _wilson_limits(p: float, n: float, z: float) -> tuple[float, float]:

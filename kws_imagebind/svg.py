@@ -164,15 +164,17 @@ def reliability_figure(found: Calibration) -> str:
     return _share_figure(points, "confidence", "reliability diagram", diagonal=True)
 
 
-def margin_figure(margins: np.ndarray, hits: np.ndarray, groups: int = 10) -> str:
-    """How often the prediction is right for each tenth of the clips, from the narrowest margin to the widest."""
+def margin_figure(margins: np.ndarray, hits: np.ndarray, name: str = "margin", groups: int = 10) -> str:
+    """How often the prediction is right for each tenth of the clips, in the order of the margin or score."""
     order = np.argsort(margins, kind="stable")
     parts = [part for part in np.array_split(order, min(groups, len(order))) if len(part)]
     points = [
         ((index + 0.5) / len(parts), wilson(int(hits[part].sum()), len(part)), len(part))
         for index, part in enumerate(parts)
     ]
-    return _share_figure(points, "clips from the narrowest margin to the widest", "accuracy by margin", diagonal=False)
+    return _share_figure(
+        points, f"clips from the smallest {name} to the largest", f"accuracy by {name}", diagonal=False
+    )
 
 
 def det_figure(found: Detection) -> str:

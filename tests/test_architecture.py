@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "kws_imagebind"
 # Layer of each module or folder; siblings of layer 1 never import each other.
 LAYERS = {
     "files": -1, "audio": 0, "phonemes": 0, "prompts": 0, "keywords": 0, "statistics": 0, "agreement": 0,
-    "calibration": 0, "predictions": 0, "published": 0, "tokenizer": 0, "download": 0, "detection": 0.5,
+    "calibration": 0, "predictions": 0, "published": 0, "tokenizer": 0, "download": 0, "detection": 0.5, "results": 0.5,
     "frontend": 1, "models": 1, "datasets": 1, "metrics": 1, "plots": 1, "comparison": 1, "mteb": 1, "svg": 1,
     "embedding_map": 1,
     "encoders": 2, "report": 2, "description": 2,

@@ -183,6 +183,10 @@ def test_runs_are_compared_and_written_for_mteb(capsys: pytest.CaptureFixture[st
     assert code == 0 and found["n"] == 90 and found["pairs"][0]["difference"]["estimate"] == 0
     text = run(capsys, "compare", "a", "b")[1]
     assert "a less b" in text and "bootstrap over 9 speakers" in text
+    assert "chose from other candidates" not in text
+    ten = "yes,no,up,down,left,right,on,off,stop,go"
+    run(capsys, "evaluate", "--keywords", f"{ten},visual", "--output", "c")
+    assert "a and c chose from other candidates (10 words and 11 words; 'visual'" in run(capsys, "compare", "a", "c")[1]
     code, _, err = run(capsys, "compare", "a", "--mteb", "mteb.json")
     assert code == 2 and "has 4,074 clips and this run 90" in err and not Path("mteb.json").exists()
     words = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
@@ -235,6 +239,8 @@ WRONG = {
     "a comparison needs at least two": ["compare", "few.csv"],
     "few.csv, row 2: the label is empty": ["compare", "bad/few.csv", "few.csv"],
     "nowhere/x.csv cannot be read": ["compare", "few.csv", "nowhere/x.csv"],
+    "'few.csv' is named twice; expected different runs": ["compare", "few.csv", "few.csv"],
+    "'bad/../few.csv', which is 'few.csv', is named twice": ["compare", "few.csv", "./bad/../few.csv"],
     "2 runs for one MTEB result": ["compare", "few.csv", "other.csv", "--mteb", "m.json"],
     "and here is 'lamp'": ["compare", "few.csv", "--mteb", "m.json"],
     "unknown task 'sc36'": ["evaluate", "--task", "sc36"],

@@ -77,3 +77,15 @@ def test_runs_that_do_not_belong_together_are_refused() -> None:
     other = [Prediction("0.wav", "lamp", "yes"), *run(0.9, 0)[1:]]
     with pytest.raises(PredictionsError, match=r"clip '0.wav' says 'yes' in a and 'lamp' in b"):
         compare({"a": run(0.9, 0), "b": other})
+
+
+def test_runs_that_chose_from_other_words_are_warned_of() -> None:
+    runs = {"a": run(0.9, 0), "b": run(0.8, 1)}
+    assert compare(runs).warnings == () == compare(runs, {"a": WORDS, "b": WORDS[::-1]}).warnings
+    assert compare(runs, {"a": (*WORDS, "lamp")}).warnings == ()  # b may have had it too
+    both = compare(runs, {"a": (*WORDS, "lamp"), "b": WORDS})
+    assert len(both.warnings) == 1 and "a and b chose from other candidates (5 words and 4 words; 'lamp'" in str(both)
+    assert both.as_dict()["warnings"] == list(both.warnings)
+    heard = {"a": [Prediction("0.wav", "yes", "lamp"), *run(0.9, 0)[1:]], "b": run(0.8, 1)}
+    for known in ({"b": WORDS}, {"b": WORDS, "a": (*WORDS, "lamp")}):
+        assert len(compare(heard, known).warnings) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import importlib.metadata
 import json
 from dataclasses import replace
@@ -18,6 +19,7 @@ from kws_imagebind.datasets import Dataset, Utterance
 from kws_imagebind.embedding import Embeddings, Skipped
 from kws_imagebind.evaluation import Evaluation, evaluate, fit_on_validation
 from kws_imagebind.metrics import MetricError
+from kws_imagebind.report import load_report
 from kws_imagebind.statistics import cluster_bootstrap
 from kws_imagebind.zero_shot import Scores
 
@@ -111,6 +113,8 @@ def test_results_hold_the_contract(tmp_path: Path) -> None:
         assert {"estimate", "low", "high"} <= set(results["metrics"][metric])
     assert results["n"] == 200 and results["seed"] == 3 and results["fingerprints"] == {"tone": "tone-1"}
     assert results["clips_per_second"] == 50.0  # 150 clips were encoded in 3 s, 50 came from the cache
+    assert results["predictions_sha256"] == hashlib.sha256((tmp_path / "predictions.csv").read_bytes()).hexdigest()
+    assert load_report(tmp_path).protocol == results
     assert len(results["skipped"]) == 2 and results["per_class"]["lamp"]["estimate"] is None
     assert results["versions"]["torch"] == importlib.metadata.version("torch")
 

@@ -45,6 +45,16 @@ def test_areas_equal_scikit_learns_for_each_rule_and_kind() -> None:
     np.testing.assert_allclose(margin(inside), np.diff(np.sort(inside.values.double().numpy(), axis=1))[:, -1])
 
 
+def test_how_many_recordings_the_noise_is_from_is_told() -> None:
+    who = ([f"s{i}" for i in range(150)], [f"hum{i % 6}" for i in range(20)] + [f"s{i % 10}" for i in range(40)])
+    found = open_set(scores(150, 0.4, 0), scores(60, 0.2, 1), ["silence"] * 20 + ["bed"] * 40, who)
+    assert [each.outside_speakers for each in found[:3]] == [10, 6, 16]
+    assert "20 out of 6 recordings" in str(found[1]) and "40 out of 10 speakers" in str(found[0])
+    told = json.loads(json.dumps([each.as_dict() for each in found]))
+    report = Report(rows(), WORDS, {"open_set": told})
+    assert "20 of 6 recordings" in report.html() and "20 of 6 recordings" in report.markdown()
+
+
 def test_the_areas_spread_is_that_of_drawing_clips_one_by_one() -> None:
     rng = np.random.default_rng(0)
     truth = np.arange(200) < 120

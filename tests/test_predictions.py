@@ -39,6 +39,13 @@ def test_any_table_with_the_three_columns_is_taken(tmp_path: Path) -> None:
     assert math.isnan(found[0].score) and found[0].speaker == "" and found[0].confidence is None
 
 
+def test_blanks_around_a_cell_are_no_part_of_it(tmp_path: Path) -> None:
+    table = 'path, label, prediction, speaker, score\n a.wav , yes,yes , ann, 0.5 \nb.wav, "no", "no", "bo", 1\n'
+    found = read_predictions(_write(tmp_path / "p.csv", table), keywords=("yes", "no"))
+    cells = [(line.path, line.label, line.prediction, line.speaker, line.score) for line in found]
+    assert cells == [("a.wav", "yes", "yes", "ann", 0.5), ("b.wav", "no", "no", "bo", 1.0)]
+
+
 WRONG = {
     r"row 1: no column prediction; expected the columns path,label,prediction, and found path,": "path,label\na,b\n",
     r"row 1: no column path, label, prediction": "",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -17,6 +18,7 @@ from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score, confusio
 from kws_imagebind.predictions import Prediction, PredictionsError, predictions_csv
 from kws_imagebind.published import PUBLISHED
 from kws_imagebind.report import Report, load_report, search, write_report
+from kws_imagebind.results import digest, read_results
 from kws_imagebind.statistics import cluster_bootstrap, wilson
 
 WORDS = ("yes", "no", "up", "down", "never said", "never heard")
@@ -40,7 +42,8 @@ def rows(n: int = 300, seed: int = 0, speakers: int = 8, sure: bool = True) -> t
 def saved(tmp_path: Path, predictions: tuple[Prediction, ...], protocol: dict | None = None) -> Path:
     (tmp_path / "predictions.csv").write_text(predictions_csv(predictions))
     if protocol is not None:
-        (tmp_path / "results.json").write_text(json.dumps(protocol))
+        of = digest((tmp_path / "predictions.csv").read_bytes())
+        (tmp_path / "results.json").write_text(json.dumps({"predictions_sha256": of, **protocol}))
     return tmp_path
 
 
@@ -118,6 +121,15 @@ def test_a_table_without_scores_still_reports() -> None:
     assert "speakers are unknown" in report.markdown()
 
 
+def test_captions_name_the_column_that_the_table_has() -> None:
+    scored = tuple(replace(line, margin=float("nan")) for line in rows())
+    for predictions, name, other in ((rows(), "margin", "score"), (scored, "score", "margin")):
+        report = Report(predictions, WORDS)
+        section = report.html().split("When to believe a prediction")[1].split("</section>")[0]
+        assert name in section and f"from the smallest {name} to the largest" in section and other not in section
+        assert f"by the {name}, AUROC" in report.markdown() and report.sureness == name
+
+
 @pytest.mark.parametrize("right", [True, False])
 def test_all_right_and_all_wrong_are_no_special_cases(right: bool) -> None:
     predictions = tuple(
@@ -155,17 +167,88 @@ def test_the_worst_confusions_are_played_where_their_clips_are_found(tmp_path: P
     )
 
 
+def test_sound_from_outside_the_searched_folders_is_not_played(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "data", tmp_path / "private"
+    for folder in (inside / "yes", outside):
+        folder.mkdir(parents=True)
+        soundfile.write(folder / "1.wav", np.zeros(160), 16_000)
+    (inside / "link.wav").symlink_to(outside / "1.wav")
+    (tmp_path / "corpus").symlink_to(inside)
+    find = search([inside])
+    assert find("yes/1.wav") == find("yes/../yes/1.wav") == find(str(inside / "yes" / "1.wav"))
+    assert find("yes/1.wav") == search([tmp_path / "corpus"])("yes/1.wav") == (inside / "yes" / "1.wav").resolve()
+    for path in (
+        "../private/1.wav",
+        str(outside / "1.wav"),
+        "link.wav",
+        "x" * 5_000 + ".wav",
+        "a\0.wav",
+        "nowhere.wav",
+    ):
+        assert find(path) is None, path
+    report = Report((Prediction("../private/1.wav", "yes", "no"), Prediction("yes/1.wav", "no", "yes")), ("yes", "no"))
+    assert Page(report.html(find)).tags.count("audio") == 1
+
+
+def test_control_characters_are_not_shown(tmp_path: Path) -> None:
+    word = "y\x1b[31m\x07e\x00s\x0c"
+    write_report(Report((Prediction("a\x1b.wav", word, "no"),), (word, "no"), title=word), tmp_path)
+    for name in ("report.html", "report.md"):
+        text = (tmp_path / name).read_text()
+        assert not re.search(r"[\x00-\x08\x0b-\x1f]", text) and "y[31mes" in text
+
+
 def test_a_protocol_beside_the_table_is_told_and_one_of_another_run_is_not(tmp_path: Path) -> None:
     told = {"n": 300, "task": "v2-10", "dataset": "speech-commands", "split": "testing", "encoder": "tone",
             "per_class": dict.fromkeys(WORDS), "templates": ["a {}"], "warnings": ["mind the gap"]}  # fmt: skip
     report = load_report(saved(tmp_path, rows(), told))
     assert report.title == "tone on speech-commands testing, v2-10" and "“a {}”" in dict(report.facts)["prompts"]
     assert "mind the gap" in report.html() and "mind the gap" in report.markdown()
-    other = load_report(saved(tmp_path, rows(), {**told, "n": 299}))
-    assert other.protocol == {} and "made from the predictions alone" in other.html()
+    for words in (None, WORDS):
+        for other_digest in ({"predictions_sha256": digest(b"another")}, {"predictions_sha256": ""}):
+            other = load_report(saved(tmp_path, rows(), {**told, "per_class": {"lamp": 0}, **other_digest}), words)
+            assert other.protocol == {} and "made from the predictions alone" in other.html()
+            assert "lamp" not in other.words and "does not bear their SHA-256" in other.markdown()
     (tmp_path / "results.json").write_text("{")
     with pytest.raises(PredictionsError, match=r"results\.json is no JSON"):
         load_report(tmp_path)
+
+
+WRONG = {
+    r"the content is a list; expected an object": [],
+    r"the content is null; expected an object": None,
+    r"'task' is null; expected text": {"task": None},
+    r"'split' is 3; expected text or null": {"split": 3},
+    r"'templates\[1\]' is 1; expected text": {"templates": ["a", 1]},
+    r"'templates' is null; expected a list": {"templates": None},
+    r"'per_class' is a list; expected an object": {"per_class": ["yes"]},
+    r"'metrics' is null; expected an object": {"metrics": None},
+    r"'metrics.top5_accuracy' is an object; expected an estimate": {
+        "metrics": {"top5_accuracy": {"estimate": 0.5, "low": None, "high": 1}}
+    },
+    r"'warnings' is \"x\"; expected a list": {"warnings": "x"},
+    r"'versions.torch' is null; expected text": {"versions": {"torch": None}},
+    r"'fingerprints' is null; expected an object": {"fingerprints": None},
+    r"'skipped' is 4; expected a list": {"skipped": 4},
+    r"'seed' is true; expected a whole number or null": {"seed": True},
+    r"'open_set\[0\]' has no 'rule'": {"open_set": [{}]},
+    r"'open_set' is null; expected a list": {"open_set": None},
+}
+
+
+@pytest.mark.parametrize("reason", WRONG)
+def test_results_that_are_not_what_they_should_be_are_refused_with_the_field(tmp_path: Path, reason: str) -> None:
+    saved(tmp_path, rows())
+    (tmp_path / "results.json").write_text(json.dumps(WRONG[reason]))
+    with pytest.raises(PredictionsError, match=reason):
+        load_report(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"n": NaN}', '{"n": 1', "\udcff", ""])
+def test_results_that_are_no_json_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "results.json").write_text(text, encoding="utf-8", errors="surrogateescape")
+    with pytest.raises(PredictionsError, match=r"results\.json is no JSON"):
+        read_results(tmp_path / "results.json")
 
 
 def test_words_of_the_protocol_and_of_the_caller_refuse_others(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from itertools import product
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from kws_imagebind.statistics import (
     mcnemar,
     mean_of_proportions,
     resampled_sums,
+    sign_flips,
     student_probability,
     student_quantile,
     wilson,
@@ -296,9 +298,43 @@ def test_without_speakers_the_paired_test_is_scipys_paired_t_test() -> None:
     rng = np.random.default_rng(3)
     first, second = rng.random(300) < 0.8, rng.random(300) < 0.72
     found, expected = compare_paired(first, second), ttest_rel(first.astype(float), second.astype(float))
-    assert found.p == pytest.approx(expected.pvalue, abs=1e-5) and found.method == "paired-normal"
+    assert found.p == pytest.approx(max(expected.pvalue, found.mcnemar), abs=1e-5) and found.method == "paired-normal"
     limits = expected.confidence_interval(0.95)
     assert (found.low, found.high) == pytest.approx((limits.low, limits.high), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("gains", "speakers", "p"),
+    [
+        ([1], None, 1.0),  # one clip
+        ([1, 1], None, 0.5),
+        ([1, 1], "ab", 0.5),
+        ([1, 0] * 3, "aabbcc", 0.25),  # every speaker gains as much: no spread is seen
+        ([1] * 4 + [0] * 96, None, 0.125),  # few discordant clips
+        ([1] * 4 + [0] * 96, range(100), 0.125),
+        ([1] * 5 + [0] * 95, None, 0.0625),
+    ],
+)
+def test_a_few_clips_are_never_certain(gains: list[int], speakers: str | range | None, p: float) -> None:
+    who = None if speakers is None else list(speakers)
+    found = compare_paired(gains, [0] * len(gains), who)
+    assert found.p == pytest.approx(p) and found.low <= 0 < found.difference < found.high + (found.difference == 1)
+
+
+def test_no_difference_seen_is_no_certainty_of_none() -> None:
+    found = compare_paired([1] * 50, [1] * 50)
+    assert found.p == 1 and found.low == -found.high and 0.03 < found.high < 0.06  # 3 of 50 by the rule of three: 0.06
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_flipping_single_clips_is_mcnemars_test(first: int, second: int) -> None:
+    assert sign_flips([1] * first + [-1] * second + [0] * 9) == pytest.approx(mcnemar(first, second), abs=1e-9)
+
+
+@given(st.lists(st.integers(-6, 6), min_size=1, max_size=9))
+def test_flipping_speakers_is_counting_every_choice_of_signs(gains: list[int]) -> None:
+    totals = np.abs(np.array(list(product((1, -1), repeat=len(gains)))) @ gains)
+    assert sign_flips(gains) == pytest.approx(np.mean(totals >= abs(sum(gains))))
 
 
 def test_runs_of_different_clips_are_refused() -> None:
