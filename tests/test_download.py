@@ -291,3 +291,20 @@ def test_code_in_a_checkpoint_is_refused_and_does_not_run(capsys: pytest.Capture
 def test_what_is_no_checkpoint_is_refused(content: bytes, damage: bytes | None) -> None:
     with pytest.raises(CheckpointError, match="no whole archive"):
         read_index(io.BytesIO(content[: len(content) // 2] if damage is None else damage))
+
+
+def test_what_an_earlier_run_wrote_is_checked(content: bytes, state: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    with serve(content) as url:
+        _end_after(url, content, tmp_path, ("audio", "text"), bytes_written=len(content) // 5)
+        part = next(tmp_path.glob("*.part"))
+        damaged = bytearray(part.read_bytes())
+        damaged[-len(content) // 10] ^= 0xFF
+        part.write_bytes(damaged)
+        assert is_right(get(url, content, tmp_path, ("audio", "text")), content, state)
+
+
+@pytest.mark.parametrize("at", [26, 28, 40])  # the length of the name, that of the extra field, and the name
+def test_a_damaged_record_header(content: bytes, state: dict[str, torch.Tensor], tmp_path: Path, at: int) -> None:
+    header = read_index(io.BytesIO(content))["modality_trunks.audio.blocks.1.mlp.fc1.weight"].header
+    with serve(content, Behaviour(corrupt=header + at, corrupt_times=1)) as url:
+        assert is_right(get(url, content, tmp_path, ("audio", "text")), content, state)
