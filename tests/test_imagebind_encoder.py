@@ -366,3 +366,13 @@ def test_hostile_pickles_are_refused(tmp_path: Path, pickled: bytes) -> None:
         archive.writestr("archive/data.pkl", pickled)
     with pytest.raises(EncoderError, match="holds no ImageBind weights"):
         load(tmp_path)
+
+
+def test_a_bare_text_is_refused(encoder: ImageBindEncoder) -> None:
+    with pytest.raises(EncoderError, match=r"texts are a list; for the one text 'yes' give \['yes'\]"):
+        encoder.encode_text("yes")
+
+
+@pytest.mark.parametrize(("dtype", "precision"), [(torch.float32, "fp32"), (torch.bfloat16, "bf16")])
+def test_a_modules_precision_is_that_of_its_parameters(dtype: torch.dtype, precision: str) -> None:
+    assert ImageBindEncoder.from_module(small_model().to(dtype)).precision == precision

@@ -123,7 +123,16 @@ class ImageBindEncoder:
 
         with torch.inference_mode():
             dim = embed("text", tokenize([""]).to(parameter.device)).shape[1]
-        return cls(embed, dim, parameter.device, parameter.dtype, module_fingerprint(model)[:16], padding)
+        precision = next((name for name, kind in PRECISIONS.items() if kind is parameter.dtype), str(parameter.dtype))
+        return cls(
+            embed,
+            dim,
+            parameter.device,
+            parameter.dtype,
+            module_fingerprint(model)[:16],
+            padding,
+            precision=precision,
+        )
 
     @torch.inference_mode()
     def encode_audio(self, waveforms: Sequence[Tensor]) -> Tensor:
@@ -139,7 +148,13 @@ class ImageBindEncoder:
 
     @torch.inference_mode()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Texts -> (n, dim) float32 on the CPU, unit norm."""
+        """Texts -> (n, dim) float32 on the CPU, unit norm.
+
+        Raises:
+            EncoderError: one bare text, which would be taken for its letters.
+        """
+        if isinstance(texts, str):
+            raise EncoderError(f"texts are a list; for the one text '{texts}' give ['{texts}']")
         if not len(texts):
             return torch.zeros(0, self.dim)
         tokens = tokenize(texts)

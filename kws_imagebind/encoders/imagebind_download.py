@@ -91,8 +91,10 @@ def check_modalities(modalities: Iterable[str]) -> tuple[str, ...]:
     Raises:
         EncoderError: there is none, or one is unknown.
     """
-    wanted = tuple(sorted(set(modalities)))
-    if not wanted or not set(wanted) <= set(MODALITIES):
+    wanted = tuple(sorted({name.strip() for name in modalities} - {""}))
+    if not wanted:
+        raise EncoderError(f"no modality is given; name some of {', '.join(MODALITIES)}, or leave the option out")
+    if not set(wanted) <= set(MODALITIES):
         raise EncoderError(f"modalities are some of {', '.join(MODALITIES)}; got '{','.join(wanted)}'")
     return wanted
 
