@@ -91,10 +91,13 @@ def test_nothing_gives_no_rows(encoder: ImageBindEncoder) -> None:
     assert encoder.encode_audio([]).shape == encoder.encode_text([]).shape == encoder.encode_image([]).shape == (0, 40)
 
 
-def test_batch_size_changes_nothing(encoder: ImageBindEncoder, waveforms: list[torch.Tensor]) -> None:
+@pytest.mark.parametrize(("precision", "most"), [("fp32", 1e-5), ("bf16", 2e-2), ("int8", 1e-3)])
+def test_batch_size_changes_nothing(folder: Path, waveforms: list[torch.Tensor], precision: str, most: float) -> None:
+    encoder = load(folder, precision=precision)
     together = encoder.encode_audio(waveforms * 2)
     alone = torch.cat([encoder.encode_audio([waveform]) for waveform in waveforms])
-    assert torch.allclose(together, alone.repeat(2, 1), atol=1e-5)
+    differences = (together - alone.repeat(2, 1)).abs()
+    assert differences.max() <= most
 
 
 def test_a_short_clip_is_encoded_once_and_a_long_one_three_times() -> None:
@@ -135,7 +138,7 @@ def test_smaller_numbers_say_nearly_the_same(
     encoder: ImageBindEncoder, folder: Path, waveforms: list[torch.Tensor], precision: str, least: float
 ) -> None:
     smaller = load(folder, precision=precision)
-    assert smaller.fingerprint == f"{encoder.fingerprint}-{precision}"
+    assert smaller.fingerprint.startswith(f"{encoder.fingerprint}-{precision}")
     images = torch.stack([formula.image(SALT, index) for index in range(3)])
     for found, expected in [
         (smaller.encode_audio(waveforms), encoder.encode_audio(waveforms)),

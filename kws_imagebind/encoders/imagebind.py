@@ -95,7 +95,7 @@ class ImageBindEncoder:
             name = "imagebind (not the published weights)"
             log.warning("%s is not Meta's checkpoint: what it scores says nothing about ImageBind", found.path)
         towers = Towers(found, config or ImageBindConfig.huge(), place, precision)
-        suffix = "" if precision == "fp32" else f"-{precision}"
+        suffix = {"fp32": "", "int8": f"-int8-{int8.SCHEME}"}.get(precision, f"-{precision}")
         return cls(
             towers,
             towers.config.dim,
