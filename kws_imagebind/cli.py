@@ -554,7 +554,7 @@ def _bar(score: float) -> str:
 def _download(arguments: argparse.Namespace) -> int:
     from kws_imagebind.encoders.imagebind_download import download
 
-    modalities = arguments.modalities.split(",") if arguments.modalities else None
+    modalities = None if arguments.modalities is None else arguments.modalities.split(",")
     print(download(arguments.checkpoints, modalities))
     return 0
 

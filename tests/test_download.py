@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from kws_imagebind import download as dl
+from kws_imagebind.cli import main
 from kws_imagebind.encoders import EncoderError, imagebind_download
 from kws_imagebind.encoders import imagebind_weights as weights
 from kws_imagebind.models.checkpoint import CheckpointError, read_index
@@ -291,3 +292,34 @@ def test_code_in_a_checkpoint_is_refused_and_does_not_run(capsys: pytest.Capture
 def test_what_is_no_checkpoint_is_refused(content: bytes, damage: bytes | None) -> None:
     with pytest.raises(CheckpointError, match="no whole archive"):
         read_index(io.BytesIO(content[: len(content) // 2] if damage is None else damage))
+
+
+def test_what_an_earlier_run_wrote_is_checked(content: bytes, state: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    with serve(content) as url:
+        _end_after(url, content, tmp_path, ("audio", "text"), bytes_written=len(content) // 5)
+        part = next(tmp_path.glob("*.part"))
+        damaged = bytearray(part.read_bytes())
+        damaged[-len(content) // 10] ^= 0xFF
+        part.write_bytes(damaged)
+        assert is_right(get(url, content, tmp_path, ("audio", "text")), content, state)
+
+
+@pytest.mark.parametrize("at", [26, 28, 40])  # the length of the name, that of the extra field, and the name
+def test_a_damaged_record_header(content: bytes, state: dict[str, torch.Tensor], tmp_path: Path, at: int) -> None:
+    header = read_index(io.BytesIO(content))["modality_trunks.audio.blocks.1.mlp.fc1.weight"].header
+    with serve(content, Behaviour(corrupt=header + at, corrupt_times=1)) as url:
+        assert is_right(get(url, content, tmp_path, ("audio", "text")), content, state)
+
+
+@pytest.mark.parametrize("modalities", ["", " , "])
+def test_no_modality_is_not_all_of_them(
+    tmp_path: Path, modalities: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(weights, "PUBLISHED", weights.Source("http://127.0.0.1:9/imagebind_huge.pth"))
+    command = ["download", "imagebind", "--modalities", modalities, "--checkpoints", str(tmp_path)]
+    assert main(command) == 2
+    assert "no modality is given" in capsys.readouterr().err
+
+
+def test_spaces_around_modalities_do_not_matter() -> None:
+    assert imagebind_download.check_modalities("text, audio".split(",")) == ("audio", "text")

@@ -95,7 +95,7 @@ class ImageBindEncoder:
             name = "imagebind (not the published weights)"
             log.warning("%s is not Meta's checkpoint: what it scores says nothing about ImageBind", found.path)
         towers = Towers(found, config or ImageBindConfig.huge(), place, precision)
-        suffix = "" if precision == "fp32" else f"-{precision}"
+        suffix = {"fp32": "", "int8": f"-int8-{int8.SCHEME}"}.get(precision, f"-{precision}")
         return cls(
             towers,
             towers.config.dim,
@@ -123,7 +123,16 @@ class ImageBindEncoder:
 
         with torch.inference_mode():
             dim = embed("text", tokenize([""]).to(parameter.device)).shape[1]
-        return cls(embed, dim, parameter.device, parameter.dtype, module_fingerprint(model)[:16], padding)
+        precision = next((name for name, kind in PRECISIONS.items() if kind is parameter.dtype), str(parameter.dtype))
+        return cls(
+            embed,
+            dim,
+            parameter.device,
+            parameter.dtype,
+            module_fingerprint(model)[:16],
+            padding,
+            precision=precision,
+        )
 
     @torch.inference_mode()
     def encode_audio(self, waveforms: Sequence[Tensor]) -> Tensor:
@@ -139,7 +148,13 @@ class ImageBindEncoder:
 
     @torch.inference_mode()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Texts -> (n, dim) float32 on the CPU, unit norm."""
+        """Texts -> (n, dim) float32 on the CPU, unit norm.
+
+        Raises:
+            EncoderError: one bare text, which would be taken for its letters.
+        """
+        if isinstance(texts, str):
+            raise EncoderError(f"texts are a list; for the one text '{texts}' give ['{texts}']")
         if not len(texts):
             return torch.zeros(0, self.dim)
         tokens = tokenize(texts)

@@ -28,7 +28,15 @@ from kws_imagebind.download import (
 from kws_imagebind.encoders import imagebind_weights
 from kws_imagebind.encoders.base import EncoderError
 from kws_imagebind.encoders.imagebind_weights import LICENCE, STEM, Source, default_folder, subset_name
-from kws_imagebind.models.checkpoint import LOCAL_HEADER, CheckpointError, TensorRecord, read_index
+from kws_imagebind.models.checkpoint import (
+    LOCAL_HEADER,
+    CheckpointError,
+    TensorRecord,
+    chunks,
+    data_start,
+    header_rest,
+    read_index,
+)
 from kws_imagebind.models.imagebind import MODALITIES, modality_of
 
 log = logging.getLogger(__name__)
@@ -83,8 +91,10 @@ def check_modalities(modalities: Iterable[str]) -> tuple[str, ...]:
     Raises:
         EncoderError: there is none, or one is unknown.
     """
-    wanted = tuple(sorted(set(modalities)))
-    if not wanted or not set(wanted) <= set(MODALITIES):
+    wanted = tuple(sorted({name.strip() for name in modalities} - {""}))
+    if not wanted:
+        raise EncoderError(f"no modality is given; name some of {', '.join(MODALITIES)}, or leave the option out")
+    if not set(wanted) <= set(MODALITIES):
         raise EncoderError(f"modalities are some of {', '.join(MODALITIES)}; got '{','.join(wanted)}'")
     return wanted
 
@@ -117,6 +127,13 @@ def _download_subset(target: Path, modalities: tuple[str, ...], source: Source, 
         part = Path(f"{target}.part")
         header = _subset_header(records, server)
         _write_subset(part, header, records, remote, quiet)
+        if _drop_damaged(part, header, records):  # what an earlier run wrote may have been damaged since
+            _write_subset(part, header, records, remote, quiet)
+            if damaged := _drop_damaged(part, header, records):
+                raise DownloadError(
+                    f"{part}: the tensor {damaged} is damaged although it arrived as it should; look after this disk, "
+                    "or choose another folder"
+                )
         part.replace(target)
         return target
 
@@ -154,6 +171,21 @@ def _write_subset(part: Path, header: bytes, records: list[TensorRecord], remote
                 start += record.size
             for run in _runs(waiting):
                 _fetch_run(run, file, remote, bar)
+
+
+def _drop_damaged(part: Path, header: bytes, records: list[TensorRecord]) -> str | None:
+    """Cut the subset before its first tensor whose bytes do not fit their CRC; returns that tensor's name."""
+    start = len(header)
+    with part.open("r+b") as file:
+        for record in records:
+            crc = 0
+            for chunk in chunks(file, start, record.size):
+                crc = zlib.crc32(chunk, crc)
+            if crc != record.crc32:
+                file.truncate(start)
+                return record.name
+            start += record.size
+    return None
 
 
 Placed = tuple[TensorRecord, int]  # a tensor, and where its bytes begin in the subset
@@ -201,7 +233,9 @@ def _fetch_until_damaged(run: list[Placed], file: IO[bytes], remote: Remote, bar
     for i, (record, _) in enumerate(run):
         if i:  # the header of this record and the padding before it lie between
             source.read(record.header - source.position)
-            source.read(header_rest(source.read(LOCAL_HEADER)))
+            end = run[i + 1][0].header if i + 1 < len(run) else source.end
+            if not _skip_header(source, record, end):
+                return i
             have = crc = 0
         while have < record.size:
             chunk = source.read(min(record.size - have, CHUNK))
@@ -213,16 +247,34 @@ def _fetch_until_damaged(run: list[Placed], file: IO[bytes], remote: Remote, bar
     return None
 
 
+def _skip_header(source: _Bytes, record: TensorRecord, end: int) -> bool:
+    """Read a record's header up to the tensor. False if it is another record's, or leaves no room before `end`."""
+    try:
+        name, extra = header_rest(source.read(LOCAL_HEADER))
+    except CheckpointError:
+        return False
+    if source.position + name + extra + record.size > end:
+        return False
+    return source.read(name + extra)[:name] == record.entry.encode()
+
+
 class _Bytes:
     """A part of a file on a server, read in sizes of one's own."""
 
     def __init__(self, server: Server, start: int, end: int):
         self._chunks, self._rest = server.stream(start, end), b""
-        self.position = start
+        self.position, self.end = start, end
+        self._url = server.url
 
     def read(self, size: int) -> bytes:
         while len(self._rest) < size:
-            self._rest += next(self._chunks)
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                raise DownloadError(
+                    f"{self._url}: its directory and its records contradict each other at byte {self.position:,}; the "
+                    "server's file may be damaged: fetch the whole file, without --modalities"
+                )
+            self._rest += chunk
         taken, self._rest = self._rest[:size], self._rest[size:]
         self.position += size
         return taken
@@ -239,14 +291,12 @@ class Remote:
         return read_index(self._stream)
 
     def data_start(self, record: TensorRecord) -> int:
-        """Where the bytes of a tensor begin: behind its record's header, whose length the header tells."""
-        self._stream.seek(record.header)
-        return record.header + LOCAL_HEADER + header_rest(self._stream.read(LOCAL_HEADER))
+        """Where the bytes of a tensor begin: behind its record's header, whose length the header tells.
 
-
-def header_rest(header: bytes) -> int:
-    """Bytes of the name and extra field that follow a record's header (PKWARE's APPNOTE, 4.3.7)."""
-    if len(header) != LOCAL_HEADER or not header.startswith(b"PK\x03\x04"):
-        raise NoRangesError("the server sent other bytes than those asked for: no tensor begins where one must")
-    name, extra = struct.unpack("<HH", header[-4:])
-    return name + extra
+        Raises:
+            NoRangesError: there is no such header; the server sent something else, or its file is damaged.
+        """
+        try:
+            return data_start(self._stream, record)
+        except CheckpointError as error:
+            raise NoRangesError(f"{self.server.url}: the server sent other bytes than asked for: {error}") from error

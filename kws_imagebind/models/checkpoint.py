@@ -7,15 +7,20 @@ Such a file is a zip archive whose records are stored uncompressed: `data.pkl` d
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 import pickle
+import struct
 import zipfile
+import zlib
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Any
 
 LOCAL_HEADER = 30  # bytes before a record's name in a zip archive; the name and extra bytes follow
+MAX_PICKLE = 64 << 20  # bytes; that of ImageBind has a quarter of a million
+CHUNK = 1 << 20  # bytes read at once
 
 # torch's storage classes: the name safetensors has for their numbers, and the bytes of one.
 STORAGES = {
@@ -45,6 +50,7 @@ class TensorRecord:
         size: bytes.
         crc32: of the bytes.
         whole: whether the tensor is its record, byte for byte, and not a view of a part or with another order.
+        entry: the record's name in the archive; "" where `header` is where the bytes themselves begin.
     """
 
     name: str
@@ -54,6 +60,7 @@ class TensorRecord:
     size: int
     crc32: int
     whole: bool
+    entry: str = ""
 
 
 def read_index(stream: IO[bytes]) -> dict[str, TensorRecord]:
@@ -67,18 +74,91 @@ def read_index(stream: IO[bytes]) -> dict[str, TensorRecord]:
     """
     try:
         with zipfile.ZipFile(stream) as archive:
-            records = {info.filename: info for info in archive.infolist()}
+            infos = archive.infolist()
+            records = {info.filename: info for info in infos}
             pickles = [name for name in records if name.endswith("/data.pkl")]
-            if len(pickles) != 1:
+            if len(pickles) != 1 or len(records) != len(infos):
                 raise CheckpointError("it is a zip archive without exactly one data.pkl; torch.save writes one")
-            prefix = pickles[0].removesuffix("data.pkl")
-            with archive.open(pickles[0]) as file:
-                state = _TensorUnpickler(file).load()
-    except (zipfile.BadZipFile, pickle.UnpicklingError, EOFError, KeyError, IndexError, TypeError) as error:
-        raise CheckpointError(f"it is no whole archive of torch.save ({error})") from error
-    if not isinstance(state, Mapping) or not all(isinstance(value, _Tensor) for value in state.values()):
-        raise CheckpointError("it holds something other than a state dict of tensors")
-    return {name: _record(name, value, records, prefix) for name, value in state.items()}
+            if records[pickles[0]].file_size > MAX_PICKLE or records[pickles[0]].flag_bits & 1:
+                raise CheckpointError("its data.pkl is too large or encrypted; torch.save writes a small plain one")
+            description = archive.read(pickles[0])
+    except CheckpointError:
+        raise
+    except _ARCHIVE_ERRORS as error:
+        raise CheckpointError(f"it is no whole archive of torch.save ({in_a_line(error)})") from error
+    return _tensors(description, records, pickles[0].removesuffix("data.pkl"))
+
+
+# What zipfile raises over bytes that are no archive. A stream's own errors are not among them.
+_ARCHIVE_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    ArithmeticError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    TypeError,
+    ValueError,
+)
+
+
+def _tensors(description: bytes, records: dict[str, zipfile.ZipInfo], prefix: str) -> dict[str, TensorRecord]:
+    try:
+        state = _TensorUnpickler(io.BytesIO(description)).load()
+        if not isinstance(state, Mapping) or not all(isinstance(value, _Tensor) for value in state.values()):
+            raise CheckpointError("it holds something other than a state dict of tensors")
+        return {str(name): _record(str(name), value, records, prefix) for name, value in state.items()}
+    except CheckpointError:
+        raise
+    except Exception as error:  # a pickle that nobody's torch.save wrote can raise anything
+        raise CheckpointError(f"it is no whole archive of torch.save ({in_a_line(error)})") from error
+
+
+def in_a_line(error: BaseException) -> str:
+    """What an error says, in one line; its kind if it says nothing.
+
+    >>> in_a_line(MemoryError())
+    'MemoryError'
+    """
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def header_rest(header: bytes) -> tuple[int, int]:
+    """Bytes of the name and of the extra field that follow a record's header (PKWARE's APPNOTE, 4.3.7).
+
+    Raises:
+        CheckpointError: no record begins so.
+    """
+    if len(header) != LOCAL_HEADER or not header.startswith(b"PK\x03\x04"):
+        raise CheckpointError("no record begins where one must")
+    name, extra = struct.unpack("<HH", header[-4:])
+    return name, extra
+
+
+def data_start(stream: IO[bytes], record: TensorRecord) -> int:
+    """Where in a file the bytes of a tensor begin.
+
+    Raises:
+        CheckpointError: the header in front of them is not that of the tensor's record.
+    """
+    if not record.entry:
+        return record.header
+    stream.seek(record.header)
+    name, extra = header_rest(stream.read(LOCAL_HEADER))
+    if stream.read(name) != record.entry.encode():
+        raise CheckpointError(f"the record of the tensor {record.name} begins with another record's name")
+    return record.header + LOCAL_HEADER + name + extra
+
+
+def chunks(stream: IO[bytes], start: int, size: int) -> Iterator[bytes]:
+    """The bytes from `start`, as many as `size` or as there are, `CHUNK` at a time."""
+    stream.seek(start)
+    while size > 0 and (chunk := stream.read(min(size, CHUNK))):
+        size -= len(chunk)
+        yield chunk
 
 
 def fingerprint(records: Iterable[TensorRecord]) -> str:
@@ -120,7 +200,8 @@ class _TensorUnpickler(pickle.Unpickler):
 
 
 def _record(name: str, tensor: _Tensor, records: dict[str, zipfile.ZipInfo], prefix: str) -> TensorRecord:
-    info = records.get(f"{prefix}data/{tensor.storage.key}")
+    entry = f"{prefix}data/{tensor.storage.key}"
+    info = records.get(entry)
     if info is None:
         raise CheckpointError(f"it has no record {tensor.storage.key} for the tensor {name}")
     dtype, width = STORAGES[tensor.storage.kind]
@@ -128,4 +209,4 @@ def _record(name: str, tensor: _Tensor, records: dict[str, zipfile.ZipInfo], pre
     in_order = all(s == t or n == 1 for s, t, n in zip(strides, tensor.stride, tensor.shape, strict=True))
     size = width * math.prod(tensor.shape)
     whole = in_order and size == info.file_size and info.compress_type == zipfile.ZIP_STORED
-    return TensorRecord(name, dtype, tensor.shape, info.header_offset, size, info.CRC, whole)
+    return TensorRecord(name, dtype, tensor.shape, info.header_offset, size, info.CRC, whole, entry)

@@ -1,8 +1,9 @@
 """Transformers with 8-bit linear layers, for processors with 8-bit dot products.
 
-Weights are quantised once, symmetrically and per output row; activations at each call, per tensor (Jacob et al. 2018,
-https://arxiv.org/abs/1712.05877). Layer norms and residuals stay in float32. Attention, once the layers around it are
-fast, is a quarter of the time; it runs in bfloat16 where the processor has it.
+Weights are quantised once, symmetrically and per output row; activations at each call and per row, so that no vector
+depends on what else is in its batch (Jacob et al. 2018, https://arxiv.org/abs/1712.05877). Layer norms and residuals
+stay in float32. Attention, once the layers around it are fast, is a quarter of the time; it runs in bfloat16 where the
+processor has it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from torch import Tensor, nn
 from kws_imagebind.models.transformer import Attention, Block
 
 ENGINES = ("onednn", "x86", "fbgemm", "qnnpack")  # of torch, the quickest on measured processors first
+
+SCHEME = "rows"  # to be changed with how numbers are made smaller: it is part of the fingerprint
+TINY = torch.finfo(torch.float32).tiny
 
 
 def is_supported() -> bool:
@@ -56,15 +60,15 @@ class Int8Linear(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor):
         super().__init__()
-        scale = weight.abs().amax(1).clamp_min(torch.finfo(torch.float32).tiny) / 127
+        scale = weight.abs().amax(1).clamp_min(TINY) / 127
         rounded = (weight / scale[:, None]).round_().to(torch.int8)
         with warnings.catch_warnings(), _engine():
             warnings.simplefilter("ignore")  # torch means to move its quantised tensors elsewhere
             quantised = torch._make_per_channel_quantized_tensor(
                 rounded, scale.double(), torch.zeros(len(weight), dtype=torch.int64), 0
             )
-            # The packed layer keeps the bias it is given, and a view of it would keep the whole checkpoint mapped.
-            self.packed = torch.ops.quantized.linear_prepack(quantised, bias.clone())
+            self.packed = torch.ops.quantized.linear_prepack(quantised, torch.zeros(len(weight)))
+        self.bias = bias.clone()  # a view of it would keep the whole checkpoint mapped
         self.reduce_range = not is_fast()  # without VNNI a sum of two products can exceed 16 bits
 
     @classmethod
@@ -74,7 +78,16 @@ class Int8Linear(nn.Module):
         return cls(linear.weight, linear.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.ops.quantized.linear_dynamic(x, self.packed, self.reduce_range)
+        """(..., in) -> (..., out)."""
+        rows = x.reshape(-1, x.shape[-1])
+        # Quicker than the maximum of absolute values, and ten times as quick as aminmax along a dimension.
+        scale = torch.maximum(rows.amax(1, keepdim=True), -rows.amin(1, keepdim=True)).clamp_min_(TINY)
+        # torch quantises the whole tensor by its least and greatest number. A row more, with -1 and 1, fixes them.
+        scaled = rows.new_ones(len(rows) + 1, rows.shape[1])
+        scaled[-1, 0] = -1
+        torch.div(rows, scale, out=scaled[:-1])
+        product = torch.ops.quantized.linear_dynamic(scaled, self.packed, self.reduce_range)[:-1]
+        return torch.addcmul(self.bias, product, scale, out=product).view(*x.shape[:-1], -1)
 
 
 class Int8Attention(Attention):
