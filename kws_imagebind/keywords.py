@@ -68,6 +68,16 @@ TASKS = {
 }
 
 
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.4) -> str:
+    """What to add to the message on an unknown name; nothing, where no name that exists is near.
+
+    >>> did_you_mean("phonebin", ["phonebind", "imagebind"]), did_you_mean("lamp", ["phonebind"])
+    (' (did you mean phonebind?)', '')
+    """
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
 def task(name: str) -> Task:
     """The task of a name.
 
@@ -78,10 +88,8 @@ def task(name: str) -> Task:
         KeywordError: lists the tasks that exist.
     """
     if name not in TASKS:
-        near = difflib.get_close_matches(name, TASKS, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
         raise KeywordError(
-            f"unknown task '{name}'{hint}; available: {', '.join(TASKS)}, or give your own words as keywords"
+            f"unknown task '{name}'{did_you_mean(name, TASKS, cutoff=0.6)}; available: {', '.join(TASKS)}, or give your own words as keywords"
         )
     return TASKS[name]
 

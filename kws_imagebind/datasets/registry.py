@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from kws_imagebind.datasets.folder import load_folder
 from kws_imagebind.datasets.sample import load_sample
 from kws_imagebind.datasets.speech_commands import find_corpus, load_speech_commands, version_of
 from kws_imagebind.datasets.twelve import TWELVE, load_twelve
-from kws_imagebind.keywords import KeywordError, Task, check_keywords, parse_keywords
+from kws_imagebind.keywords import KeywordError, Task, check_keywords, did_you_mean, parse_keywords
 from kws_imagebind.keywords import task as named_task
 
 DATASETS = {
@@ -76,9 +75,7 @@ def _restricted(name: str, utterances: Sequence[Utterance], chosen: Task, split:
 
 def _check_options(name: str, root: str | Path | None, split: str | None, download: bool, version: str | None) -> None:
     if name not in DATASETS:
-        near = difflib.get_close_matches(name, DATASETS, n=1, cutoff=0.4)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise DatasetError(f"unknown data set '{name}'{hint}; available: {', '.join(DATASETS)}")
+        raise DatasetError(f"unknown data set '{name}'{did_you_mean(name, DATASETS)}; available: {', '.join(DATASETS)}")
     if name != "speech-commands":
         for option, given in (("split", split), ("download", download), ("version", version)):
             if given:

@@ -21,6 +21,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from kws_imagebind.encoders.base import PRECISIONS, EncoderError
+from kws_imagebind.files import whole
 from kws_imagebind.models import int8
 from kws_imagebind.models.checkpoint import (
     CheckpointError,
@@ -299,10 +300,8 @@ class Verified:
         if _state(self.path) != self.state:
             raise CheckpointError("it was changed while it was read")
         self.done[modality] = found
-        part = _note(self.path).with_suffix(f".{os.getpid()}")
-        with contextlib.suppress(OSError):  # a folder that cannot be written to: the next start checks again
+        with contextlib.suppress(OSError), whole(_note(self.path)) as part:  # not writable: checked again next time
             part.write_text(json.dumps({"file": self.state, "verified": self.done}))
-            part.replace(_note(self.path))
 
 
 def _note(path: Path) -> Path:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from kws_imagebind.encoders.base import Encoder, EncoderError
+from kws_imagebind.keywords import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,5 @@ def load_encoder(name: str = "phonebind", device: str = "auto", precision: str =
         EncoderError: there is none of that name, its weights are missing, or it cannot run as asked.
     """
     if name not in ENCODERS:
-        near = difflib.get_close_matches(name, ENCODERS, n=1, cutoff=0.4)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise EncoderError(f"unknown encoder '{name}'{hint}; available: {', '.join(ENCODERS)}")
+        raise EncoderError(f"unknown encoder '{name}'{did_you_mean(name, ENCODERS)}; available: {', '.join(ENCODERS)}")
     return ENCODERS[name].load(device=device, precision=precision, **options)
