@@ -89,7 +89,8 @@ def task(name: str) -> Task:
     """
     if name not in TASKS:
         raise KeywordError(
-            f"unknown task '{name}'{did_you_mean(name, TASKS, cutoff=0.6)}; available: {', '.join(TASKS)}, or give your own words as keywords"
+            f"unknown task '{name}'{did_you_mean(name, TASKS, cutoff=0.6)}; "
+            f"available: {', '.join(TASKS)}, or give your own words as keywords"
         )
     return TASKS[name]
 
