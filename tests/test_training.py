@@ -16,7 +16,13 @@ from kws_imagebind.phonemes import Pronunciation, lookup
 from kws_imagebind.training import augmentation
 from kws_imagebind.training.alignment import AFTER, BEFORE, FOUND, FRAME, Cut, Recording, _settle, align, allowed
 from kws_imagebind.training.corpus import Corpus, Segment, condition, is_written, write_shard
-from kws_imagebind.training.manifest import read_manifest, write_manifest
+from kws_imagebind.training.manifest import (
+    HeardRecording,
+    published_recordings,
+    read_manifest,
+    write_manifest,
+    write_recordings,
+)
 from kws_imagebind.training.phonebind import HUMAN, Recipe, Sampler, Trainer, confusable, near_neighbours, rate_at
 
 CONFIG = PhoneBindConfig(mels=16, stem=(4, 8), width=24, blocks=1, text_width=16, text_blocks=1, dim=12)
@@ -267,16 +273,16 @@ def trainer(corpus: Corpus) -> Trainer:
 
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(corpus: Corpus, tmp_path: Path) -> None:
     whole = trainer(corpus)
-    for batch in whole.sampler.batches(0):
+    for batch in whole.batches.loader(0):
         whole.advance(*batch)
     stopped = trainer(corpus)
     for step in range(3):
-        stopped.advance(*stopped.sampler.batch(step))
+        stopped.advance(*stopped.batches[step])
     stopped.save(tmp_path / "checkpoint.pt")
     resumed = trainer(corpus)
     resumed.restore(tmp_path / "checkpoint.pt")
     assert resumed.step == 3
-    for batch in resumed.sampler.batches(3):
+    for batch in resumed.batches.loader(3):
         resumed.advance(*batch)
     found = resumed.average.state_dict()
     for name, expected in whole.average.state_dict().items():
@@ -286,7 +292,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(corpus: Corpus, tmp_path
 def test_training_lowers_the_loss(corpus: Corpus) -> None:
     learner = trainer(corpus)
     learner.recipe = Recipe(**{**vars(RECIPE), "steps": 60})
-    losses = [learner.advance(*learner.sampler.batch(step))["forward"] for step in range(40)]
+    losses = [learner.advance(*learner.batches[step])["forward"] for step in range(40)]
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
 
 
@@ -294,7 +300,20 @@ def test_a_manifest_counts_what_the_corpus_holds(corpus: Corpus, tmp_path: Path)
     assert write_manifest(corpus, tmp_path / "manifest.tsv.gz") == 20
     entries = list(read_manifest(tmp_path / "manifest.tsv.gz"))
     assert sum(entry.segments for entry in entries) == len(corpus)
-    assert {entry.word for entry in entries} == set(WORDS)
+    assert {entry.word for entry in entries} == set(WORDS) and {entry.speakers for entry in entries} == {5}
+
+
+def test_recordings_are_listed_once_with_their_checksums(tmp_path: Path) -> None:
+    (tmp_path / "a.ogg").write_bytes(b"abc")  # SHA-256's first example in FIPS 180
+    (tmp_path / "b.ogg").write_bytes(b"")
+    header = "path\tkind\tspeaker\ttranscript\tseconds\tflagged\tsource\tlicence\n"
+    rows = "a.ogg\tsentence\t\tsoy milk | latte\t1\t\tpicovoice_s2i\tx\nb.ogg\tword\tanna\tlamp\t1\t\tmycroft\tx\n"
+    (tmp_path / "manifest.tsv").write_text(header + rows)
+    assert write_recordings(tmp_path, tmp_path / "heard.tsv.gz") == 2
+    assert list(published_recordings(tmp_path / "heard.tsv.gz")) == [
+        HeardRecording("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "mycroft", "anna"),
+        HeardRecording("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "picovoice_s2i", "a"),
+    ]
 
 
 @pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")

@@ -5,18 +5,21 @@ The rules here do not call `vocabulary.is_excluded`, which built the manifest; t
 
 from __future__ import annotations
 
+import hashlib
 from functools import cache
+from pathlib import Path
 
 import pytest
 
 from kws_imagebind.keywords import SPEECH_COMMANDS_WORDS
 from kws_imagebind.phonemes import PHONEMES, entries, lookup
-from kws_imagebind.training.manifest import Entry, read_manifest
+from kws_imagebind.training.manifest import Entry, published_recordings, read_manifest
 from kws_imagebind.training.synthesis import (
     ESPEAK_ACCENTS,
     ESPEAK_VARIANTS,
     SAMPLE_VOICES,
     SHARES,
+    SYNTHESISERS,
     VALIDATION_VOICES,
     plan,
     shards,
@@ -41,8 +44,8 @@ def manifest() -> tuple[Entry, ...]:
 
 
 def test_the_manifest_is_that_of_a_whole_corpus() -> None:
-    assert sum(entry.segments for entry in manifest()) > 50_000
-    assert len({entry.word for entry in manifest()}) > 10_000
+    assert sum(entry.segments for entry in manifest()) > 150_000
+    assert len({word for entry in manifest() for word in entry.word.split()}) > 15_000
     assert {"espeak-ng", "flite", "festival", "speechocean762", "librispeech_251spk"} <= {e.source for e in manifest()}
     assert all(set(entry.pronunciation) <= set(PHONEMES) for entry in manifest())
 
@@ -63,6 +66,19 @@ def test_no_training_word_has_another_pronunciation_that_is_one_of_the_35s() -> 
     forbidden = {said for word in SPEECH_COMMANDS_WORDS for said in lookup(word)}
     heard = {word for entry in manifest() for word in entry.word.split()}
     assert not {word for word, said in entries() if word in heard and said in forbidden}
+
+
+def test_no_recording_of_speech_commands_trained() -> None:
+    heard = list(published_recordings())
+    assert len({recording.sha256 for recording in heard}) > 4_000
+    assert {entry.source for entry in manifest()} <= {recording.source for recording in heard} | set(SYNTHESISERS)
+    clips = sorted(Path("../shared/data/SpeechCommands").rglob("*.wav"))
+    if not clips:
+        pytest.skip("no Speech Commands clips in ../shared/data")
+    sums = {hashlib.sha256(clip.read_bytes()).hexdigest() for clip in clips}
+    assert len(sums) > 2_000 and not sums & {recording.sha256 for recording in heard}
+    speakers = {clip.name.split("_")[0] for clip in clips}
+    assert not speakers & {recording.speaker for recording in heard}
 
 
 @pytest.mark.parametrize("word", [*SPEECH_COMMANDS_WORDS, *HOMOPHONES, *FORMS])

@@ -82,7 +82,7 @@ def read_manifest(folder: Path) -> list[Recording]:
         for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
             whole = row["source"] != "picovoice_s2i" and "|" not in row["transcript"]
             flagged = frozenset(row["flagged"].split())
-            speaker = row["speaker"] or row["path"].rsplit(".", 1)[0].split("/", 1)[1]
+            speaker = row["speaker"] or row["path"].rsplit(".", 1)[0].split("/", 1)[-1]
             parts = [row["transcript"]] if whole else row["transcript"].split("|")
             for part in parts:
                 words = tuple(re.findall(r"[a-z']+", part.lower()))

@@ -13,10 +13,7 @@ import argparse
 import copy
 import json
 import math
-import queue
-import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,11 +21,12 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from kws_imagebind.audio import fit, load_audio
+from kws_imagebind.audio import MelConfig, fit, load_audio
 from kws_imagebind.datasets import load_dataset
-from kws_imagebind.datasets.base import Dataset
+from kws_imagebind.datasets.base import Dataset as Recordings
 from kws_imagebind.files import whole
 from kws_imagebind.models.phonebind import (
     BLANK,
@@ -98,17 +96,29 @@ class Sampler:
         waveforms = np.stack([place(self.corpus.audio(index), rng) for index in drawn])
         return torch.from_numpy(waveforms), torch.from_numpy(self.classes[drawn])
 
-    def batches(self, start: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of every step from `start`, prepared one thread ahead."""
-        ready: queue.Queue[tuple[Tensor, Tensor]] = queue.Queue(4)
 
-        def fill() -> None:
-            for step in range(start, self.recipe.steps):
-                ready.put(self.batch(step))
+@dataclass
+class Batches(Dataset[tuple[Tensor, Tensor]]):
+    """The augmented batch of every step: features (batch, mels, frames) and pronunciations (batch,)."""
 
-        threading.Thread(target=fill, daemon=True).start()
-        for _ in range(start, self.recipe.steps):
-            yield ready.get()
+    sampler: Sampler
+    front_end: MelConfig
+
+    def __len__(self) -> int:
+        return self.sampler.recipe.steps
+
+    @torch.no_grad()
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
+        recipe = self.sampler.recipe
+        waveforms, classes = self.sampler.batch(step)
+        torch.manual_seed(hash((recipe.seed, step, 2)))
+        strength = min(1.0, 0.3 + 0.7 * step / (recipe.light * recipe.steps))
+        return augment(waveforms, self.front_end, strength), classes
+
+    def loader(self, start: int) -> DataLoader[tuple[Tensor, Tensor]]:
+        """The batches from step `start` on, prepared ahead by one more process, which is a third of the work."""
+        steps = range(start, len(self))
+        return DataLoader(self, batch_size=None, sampler=steps, num_workers=1, prefetch_factor=3)
 
 
 def _rarity(labels: np.ndarray, power: float) -> np.ndarray:
@@ -163,6 +173,7 @@ class Trainer:
 
     def __init__(self, model: PhoneBind, sampler: Sampler, recipe: Recipe) -> None:
         self.model, self.sampler, self.recipe = model, sampler, recipe
+        self.batches = Batches(sampler, model.config.front_end)
         self.average = copy.deepcopy(model).eval()
         matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
         others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
@@ -183,11 +194,8 @@ class Trainer:
         others = rng.integers(len(self.indices), size=self.recipe.random_negatives)
         return np.unique(np.concatenate([present, self.neighbours[present][:, columns].ravel(), others]))
 
-    def losses(self, waveforms: Tensor, classes: Tensor) -> dict[str, Tensor]:
+    def losses(self, x: Tensor, classes: Tensor) -> dict[str, Tensor]:
         """Audio-to-text, text-to-audio (InfoNCE, arXiv:1807.03748) and CTC, each a mean over the batch."""
-        with torch.no_grad():
-            strength = min(1.0, 0.3 + 0.7 * self.step / (self.recipe.light * self.recipe.steps))
-            x = augment(waveforms, self.model.config.front_end, strength)
         present = classes.unique().numpy()
         chosen = self.candidates(present)
         with torch.autocast("cpu", torch.bfloat16):
@@ -206,13 +214,13 @@ class Trainer:
             "spelling": F.ctc_loss(spelled, self.indices[classes], frames, self.lengths[classes], zero_infinity=True),
         }
 
-    def advance(self, waveforms: Tensor, classes: Tensor) -> dict[str, float]:
-        """One step of the optimiser; returns the losses."""
+    def advance(self, x: Tensor, classes: Tensor) -> dict[str, float]:
+        """One step of the optimiser on features and their pronunciations; returns the losses."""
         torch.manual_seed(hash((self.recipe.seed, self.step)))
         for group in self.optimiser.param_groups:
             group["lr"] = rate_at(self.step, self.recipe)
         self.model.train()
-        losses = self.losses(waveforms, classes)
+        losses = self.losses(x, classes)
         total = (
             losses["forward"] + self.recipe.backward * losses["backward"] + self.recipe.spelling * losses["spelling"]
         )
@@ -262,7 +270,7 @@ class Trainer:
 class Check:
     """The accuracy of a model on a data set whose words are all candidates: what a run is chosen by."""
 
-    def __init__(self, dataset: Dataset) -> None:
+    def __init__(self, dataset: Recordings) -> None:
         clips = [fit(load_audio(utterance.path, SAMPLE_RATE), SAMPLES) for utterance in dataset.utterances]
         self.waveforms, self.targets = torch.stack(clips), dataset.targets
         variants = [(index, said) for index, word in enumerate(dataset.keywords) for said in lookup(word)]
@@ -293,8 +301,8 @@ def train(trainer: Trainer, run: Path, every: int, checks: dict[str, Check]) -> 
     bar = tqdm(total=recipe.steps, initial=trainer.step, unit="step", desc="training")
     recent: list[dict[str, float]] = []
     started, first = time.perf_counter(), trainer.step
-    for waveforms, classes in trainer.sampler.batches(trainer.step):
-        recent.append(trainer.advance(waveforms, classes))
+    for x, classes in trainer.batches.loader(trainer.step):
+        recent.append(trainer.advance(x, classes))
         bar.update()
         if trainer.step % every and trainer.step != recipe.steps:
             continue

@@ -67,8 +67,8 @@ VALIDATION_VOICES = tuple(
 # How many segments each synthesiser speaks. The real speakers behind flite and festival are few and precious.
 SHARES = {
     "espeak-ng": 120_000,
-    "flite:kal16": 5_000, "flite:awb": 7_000, "flite:rms": 7_000, "flite:slt": 7_000,
-    "festival:kal_diphone": 4_000, "festival:cmu_us_slt_arctic_hts": 4_000,
+    "flite:kal16": 3_500, "flite:awb": 5_000, "flite:rms": 5_000, "flite:slt": 5_000,
+    "festival:kal_diphone": 3_000, "festival:cmu_us_slt_arctic_hts": 3_000,
 }  # fmt: skip
 SHARD = 2_500  # segments
 PER_FESTIVAL_RUN = 50  # words; its start takes longer than a word
