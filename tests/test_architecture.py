@@ -59,6 +59,13 @@ def test_imports_point_down(path: Path) -> None:
         assert not {own, other} <= SIBLINGS, f"{own} and {other} are siblings"
 
 
+def test_families_of_commands_share_only_their_options() -> None:
+    for path in (PACKAGE / "cli").glob("*.py"):
+        if path.name != "__init__.py":
+            shared = [line for line in path.read_text().splitlines() if "kws_imagebind.cli" in line]
+            assert all("kws_imagebind.cli.options import" in line for line in shared), path.name
+
+
 def test_layer_zero_imports_nothing_of_the_project() -> None:
     for path in modules():
         if LAYERS[home(path)] == 0:
