@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from kws_imagebind.cli.options import (
     BAD_INPUT,
@@ -17,19 +19,34 @@ from kws_imagebind.cli.options import (
     say,
 )
 
+if TYPE_CHECKING:
+    from kws_imagebind.spotting import Hit
+
 
 def add_spot(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
         "spot",
-        help="rank words by how well a recording fits them",
-        description="Ranks words by how well a recording fits them. The score is a cosine, from -1 to 1.",
+        help="rank words by how well a recording fits them, or find them in a longer one",
+        description="Ranks words by how well a recording of about a second fits them; the score is a cosine, from -1 "
+        "to 1. In a longer one, or with --threshold, finds where they are said; the score is from 0 to 1.",
     )
     command.set_defaults(run=_spot)
     command.add_argument("recordings", nargs="+", type=Path, metavar="FILE", help="WAV, FLAC, Ogg, MP3, …")
     command.add_argument("--words", required=True, metavar="A,B,C", help="ARPAbet as in 'kettle=/K EH T AH L/'")
-    command.add_argument("--top", type=positive, metavar="N", help="only the N best")
+    command.add_argument("--top", type=positive, metavar="N", help="of the ranks only the N best")
+    command.add_argument("--threshold", type=_share, metavar="S", help="the least score of a word found (default 0.5)")
     add_encoder_options(command)
     command.add_argument("--json", action="store_true", help="print JSON, one object a recording and line")
+
+
+def _share(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got '{text}'")
+    return number
 
 
 def add_submit(commands: argparse._SubParsersAction) -> None:
@@ -57,28 +74,86 @@ def add_submit(commands: argparse._SubParsersAction) -> None:
 
 def _spot(arguments: argparse.Namespace) -> int:
     from kws_imagebind import AudioError, ZeroShotClassifier, load_encoder
-    from kws_imagebind.spotting import rank
+    from kws_imagebind.confidence import THRESHOLD
+    from kws_imagebind.encoders.base import WindowEncoder
+    from kws_imagebind.spotting import Detector, is_long, rank, ranked
 
     encoder = load_encoder(arguments.encoder, device=arguments.device, precision=arguments.precision)
     scorer = ZeroShotClassifier(encoder, arguments.words, chosen_templates(arguments), arguments.average)
+    threshold = THRESHOLD if arguments.threshold is None else arguments.threshold
+
+    @cache
+    def detector() -> Detector:
+        return Detector(encoder, scorer, threshold)
+
+    def hear(recording: Path) -> tuple[list[tuple[str, float]], list[Hit] | None]:
+        searched = isinstance(encoder, WindowEncoder) and is_long(recording, encoder)
+        if arguments.threshold is None and not searched:
+            return rank(recording, encoder, scorer), None
+        heard = detector().listen(recording)
+        return ranked(heard, recording), detector().hits(heard)
+
     code = 0
     for recording in arguments.recordings:
         try:
-            ranked = rank(recording, encoder, scorer)[: arguments.top]
+            ranks, hits = hear(recording)
         except AudioError as error:  # the other recordings still get their answer
             say(f"kws-imagebind spot: {error}")
             code = BAD_INPUT
             continue
         if arguments.json:
-            scores = [{"word": word, "score": round(score, 6)} for word, score in ranked]
-            print(json.dumps({"recording": str(recording), "encoder": encoder.name, "scores": scores}))
+            print(json.dumps(_answer(recording, encoder.name, ranks[: arguments.top], hits, threshold)))
             continue
         if len(arguments.recordings) > 1:
             print(recording)
-        width = max(len(word) for word, _ in ranked)
-        for word, score in ranked:
-            print(f"{word:<{width}}  {score:6.3f}  {_bar(score)}".rstrip())
+        if hits:
+            _print_hits(hits)
+            continue
+        if hits is not None:
+            say(f"kws-imagebind spot: {recording}: no word scores {threshold:g} or more; the best cosines are")
+        _print_ranks(ranks[: arguments.top])
     return code
+
+
+def _answer(
+    recording: Path, encoder: str, ranks: list[tuple[str, float]], hits: list[Hit] | None, threshold: float
+) -> dict[str, Any]:
+    scores = [{"word": word, "score": round(score, 6)} for word, score in ranks]
+    answer: dict[str, Any] = {"recording": str(recording), "encoder": encoder, "scores": scores}
+    if hits is not None:
+        answer["threshold"] = threshold
+        answer["detections"] = [
+            {"word": hit.word, "start": round(hit.start, 3), "end": round(hit.end, 3), "score": round(hit.score, 6)}
+            for hit in hits
+        ]
+    return answer
+
+
+def _print_ranks(ranks: list[tuple[str, float]]) -> None:
+    width = max(len(word) for word, _ in ranks)
+    for word, score in ranks:
+        print(f"{word:<{width}}  {score:6.3f}  {_bar(score)}".rstrip())
+
+
+def _print_hits(hits: list[Hit]) -> None:
+    times = [(_clock(hit.start), _clock(hit.end)) for hit in hits]
+    wide = max(5, *(len(end) for _, end in times))
+    width = max(4, *(len(hit.word) for hit in hits))
+    print(f"{'start':>{wide}}  {'end':>{wide}}  {'word':<{width}}  score")
+    for hit, (start, end) in zip(hits, times, strict=True):
+        print(f"{start:>{wide}}  {end:>{wide}}  {hit.word:<{width}}  {hit.score:5.2f}  {_bar(hit.score)}".rstrip())
+
+
+def _clock(seconds: float) -> str:
+    """Seconds as a player shows them.
+
+    >>> _clock(7.25), _clock(3727.96)
+    ('0:07.2', '1:02:08.0')
+    """
+    tenths = round(10 * seconds)
+    hours, rest = divmod(tenths, 36_000)
+    minutes, rest = divmod(rest, 600)
+    return f"{hours}:{minutes:02}:{rest / 10:04.1f}" if hours else f"{minutes}:{rest / 10:04.1f}"
 
 
 def _bar(score: float) -> str:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from kws_imagebind.audio import fit
+from kws_imagebind.confidence import SUFFIX, Confidence, ConfidenceError
 from kws_imagebind.encoders.base import PRECISIONS, EncoderError, check_waveforms, resolve_device
 from kws_imagebind.models.letter_to_sound import LetterToSound
 from kws_imagebind.models.phonebind import SAMPLES, PhoneBind, load
@@ -35,10 +36,12 @@ class PhoneBindEncoder:
     name = "phonebind"
     sample_rate = 16_000
     default_template = "{}"
+    window = SAMPLES / 16_000  # s
     padding = "clips under 1 s centred in silence, the loudest second of longer ones"
 
     def __init__(self, model: PhoneBind, fingerprint: str, device: torch.device, precision: str = "fp32") -> None:
         self._model = model.to(device).eval()
+        self._weights: tuple[Path, str] | None = None  # and their digest
         self._device, self._dtype, self.precision = device, PRECISIONS[precision], precision
         self.dim = model.config.dim
         self.fingerprint = fingerprint if precision == "fp32" else f"{fingerprint}-{precision}"
@@ -58,7 +61,23 @@ class PhoneBindEncoder:
             model, digest = load(path), hashlib.sha256(path.read_bytes()).hexdigest()
         except Exception as error:
             raise EncoderError(f"{path} holds no PhoneBind weights ({error})") from error
-        return cls(model, f"{PREPROCESSING}-{digest[:16]}", chosen, precision)
+        encoder = cls(model, f"{PREPROCESSING}-{digest[:16]}", chosen, precision)
+        encoder._weights = (path, digest)
+        return encoder
+
+    def confidence(self) -> Confidence:
+        """What its cosines are worth, as was fitted for its weights.
+
+        Raises:
+            EncoderError: it never was.
+        """
+        if self._weights is None:
+            raise EncoderError("this phonebind is no file's, so nothing tells what its scores are worth")
+        path, digest = self._weights
+        try:
+            return Confidence.read(path.with_suffix(SUFFIX), digest)
+        except ConfidenceError as error:
+            raise EncoderError(str(error)) from error
 
     @torch.inference_mode()
     def encode_audio(self, waveforms: Sequence[Tensor]) -> Tensor:
