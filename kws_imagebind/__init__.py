@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from kws_imagebind.embedding import Embeddings, embed
     from kws_imagebind.encoders import Encoder, load_encoder
     from kws_imagebind.evaluation import Evaluation, evaluate
-    from kws_imagebind.spotting import spot
+    from kws_imagebind.spotting import Hit, detect, spot
     from kws_imagebind.statistics import Interval
     from kws_imagebind.zero_shot import Scores, ZeroShotClassifier
 
@@ -28,6 +28,8 @@ _HOMES = {
     "load_encoder": "encoders",
     "Evaluation": "evaluation",
     "evaluate": "evaluation",
+    "Hit": "spotting",
+    "detect": "spotting",
     "spot": "spotting",
     "Interval": "statistics",
     "Scores": "zero_shot",
@@ -40,10 +42,12 @@ __all__ = [
     "Embeddings",
     "Encoder",
     "Evaluation",
+    "Hit",
     "Interval",
     "Scores",
     "Utterance",
     "ZeroShotClassifier",
+    "detect",
     "embed",
     "evaluate",
     "load_audio",

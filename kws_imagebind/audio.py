@@ -5,9 +5,11 @@ A waveform is a float32 tensor in [-1, 1]; a batch of them has the shape (batch,
 
 from __future__ import annotations
 
+import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -29,6 +31,7 @@ LOUDEST = 1e9  # full scale is 1; what is louder than this is no sound
 _CUT = re.compile(r"^[\w ]+: (\d+) \(should be (\d+)\)|^\*\*\* .*(?:truncated|does not match)", re.MULTILINE)
 _STREAMED = 0x7FFFF000  # bytes; writers that cannot seek back declare about 2 or 4 GB
 _UNKNOWN = 2**53  # frames; what libsndfile says of a stream that does not tell its length
+_OGG_PAGE = 65_307  # bytes of the longest
 _SLACK = 8  # bytes a chunk's size may be off for padding
 
 
@@ -56,14 +59,28 @@ def load_channels(path: str | os.PathLike[str], max_seconds: float = MAX_SECONDS
     """
     path = Path(path)
     samples, file_rate = _decode(path, max_seconds)
+    _check_finite(path, samples)
+    return torch.from_numpy(samples.T), file_rate
+
+
+def _check_finite(path: Path, samples: np.ndarray) -> None:
     bad = samples.size - int(np.count_nonzero(np.abs(samples) < LOUDEST))
     if bad:
         raise AudioError(f"{path}: {bad} of {samples.size} samples are NaN, infinite or absurd; write the file again")
-    return torch.from_numpy(samples.T), file_rate
 
 
 def _decode(path: Path, max_seconds: float) -> tuple[np.ndarray, int]:
     """(frames, channels) float32 and the file's own sample rate, or an AudioError."""
+    with _opened(path) as file:
+        _check_length(path, file, max_seconds)
+        samples = file.read(file.frames, dtype="float32", always_2d=True)
+        _check_whole(path, file, len(samples))
+        return samples, file.samplerate
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
+    """A recording open for reading; what goes wrong while it is open becomes an AudioError."""
     if not path.is_file():
         kind = "is a folder, not a recording" if path.is_dir() else "there is no such file"
         raise AudioError(f"{path}: {kind}")
@@ -72,9 +89,7 @@ def _decode(path: Path, max_seconds: float) -> tuple[np.ndarray, int]:
     try:
         # As bytes, for a file name need not be valid UTF-8.
         with soundfile.SoundFile(os.fsencode(path) if os.name == "posix" else path) as file:
-            _check_length(path, file, max_seconds)
-            declared, file_rate, format, log = file.frames, file.samplerate, file.format, file.extra_info
-            samples = file.read(declared, dtype="float32", always_2d=True)
+            yield file
     except AudioError:
         raise
     except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:
@@ -83,16 +98,74 @@ def _decode(path: Path, max_seconds: float) -> tuple[np.ndarray, int]:
             f"{path}: cannot be decoded ({reason}); expected WAV, FLAC, Ogg, MP3 or another format libsndfile reads, "
             "whole and undamaged"
         ) from error
-    if len(samples) < declared or _is_cut(path, format, log):
+
+
+def _check_whole(path: Path, file: soundfile.SoundFile, read: int) -> None:
+    """After all is read: whether it is what the header promised, and enough."""
+    if read < file.frames or _is_cut(path, file.format, file.extra_info):
         raise AudioError(f"{path}: the file is cut short (its header promises more sound than it holds); copy it again")
-    if len(samples) < MIN_SECONDS * file_rate:
-        raise AudioError(
-            f"{path}: holds {len(samples)} samples; at least {1000 * MIN_SECONDS:.0f} ms of sound are expected"
-        )
-    return samples, file_rate
+    if read < MIN_SECONDS * file.samplerate:
+        raise AudioError(f"{path}: holds {read} samples; at least {1000 * MIN_SECONDS:.0f} ms of sound are expected")
 
 
-def _check_length(path: Path, file: soundfile.SoundFile, max_seconds: float) -> None:
+def duration(path: str | os.PathLike[str]) -> float:
+    """Seconds that a recording lasts, by its header.
+
+    Raises:
+        AudioError: the file is missing, empty, no audio, or does not tell.
+    """
+    with _opened(Path(path)) as file:
+        _check_length(Path(path), file, math.inf, all_at_once=False)
+        return file.frames / file.samplerate
+
+
+def stream_audio(path: str | os.PathLike[str], sample_rate: int, block_seconds: float = 10.0) -> Iterator[Tensor]:
+    """A recording of any length as mono float32 waveforms (samples,) that follow each other, as `load_audio` gives it.
+
+    Only a block is in memory at a time. That a file is cut short may show only after its last block.
+
+    Raises:
+        AudioError: as `load_audio`, but for no recording is too long.
+    """
+    path = Path(path)
+    with _opened(path) as file:
+        _check_length(path, file, math.inf, all_at_once=False)
+        blocks = _mono_blocks(path, file, block_seconds)
+        yield from _resampled_blocks(blocks, file.samplerate, sample_rate)
+
+
+def _mono_blocks(path: Path, file: soundfile.SoundFile, seconds: float) -> Iterator[Tensor]:
+    read, size = 0, max(1, round(min(seconds * file.samplerate, MAX_VALUES / file.channels)))
+    while len(samples := file.read(size, dtype="float32", always_2d=True)):
+        _check_finite(path, samples)
+        read += len(samples)
+        yield torch.from_numpy(samples.T).mean(0)
+    _check_whole(path, file, read)
+
+
+def _resampled_blocks(blocks: Iterator[Tensor], from_rate: int, to_rate: int) -> Iterator[Tensor]:
+    """As `resample` of all blocks in one, for which each is resampled with some of its neighbours around it."""
+    if from_rate == to_rate:
+        yield from blocks
+        return
+    ratio = Fraction(to_rate, from_rate).limit_denominator(3000)
+    step, out = ratio.denominator, ratio.numerator  # so many samples become so many
+    # The filter reaches six zero crossings of the lower rate to either side.
+    margin = step * math.ceil(8 * max(1.0, from_rate / to_rate) / step + 1)
+    held, before = torch.zeros(0), 0  # what is not given out yet, after `before` samples that were
+    for block in blocks:
+        held = torch.cat([held, block])
+        ready = (len(held) - before - margin) // step
+        if ready < 1:
+            continue
+        yield resample(held, from_rate, to_rate)[before // step * out : (before // step + ready) * out]
+        kept = max(0, before + ready * step - margin)
+        held, before = held[kept:], before + ready * step - kept
+    if len(held) > before:
+        yield resample(held, from_rate, to_rate)[before // step * out :]
+
+
+def _check_length(path: Path, file: soundfile.SoundFile, max_seconds: float, all_at_once: bool = True) -> None:
     """Before anything is decoded: a small file can claim to be a very long one."""
     if file.frames > _UNKNOWN:
         raise AudioError(f"{path}: does not tell its length, as a file written through a pipe; save it as a WAV file")
@@ -100,7 +173,7 @@ def _check_length(path: Path, file: soundfile.SoundFile, max_seconds: float) -> 
     if seconds > max_seconds:
         raise AudioError(f"{path}: lasts {seconds:,.0f} s; a recording of at most {max_seconds:,.0f} s is expected")
     values = file.frames * file.channels
-    if values > MAX_VALUES:
+    if all_at_once and values > MAX_VALUES:
         raise AudioError(
             f"{path}: {file.channels} channels at {file.samplerate:,} Hz hold {values / 1e6:,.0f} million samples; "
             f"at most {MAX_VALUES / 1e6:.0f} million are expected"
@@ -121,7 +194,9 @@ def _is_cut(path: Path, format: str, log: str) -> bool:
 
 def _ogg_page_is_cut(path: Path) -> bool:
     """Whether the last page of an Ogg file (RFC 3533, section 6) is not whole or not marked as the stream's last."""
-    data = path.read_bytes()
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _OGG_PAGE))
+        data = file.read()
     page = data[max(0, data.rfind(b"OggS")) :]
     if len(page) < 27 or len(page) < 27 + page[26]:
         return True

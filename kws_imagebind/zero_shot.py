@@ -53,6 +53,11 @@ class ZeroShotClassifier:
     or with `average="score"` the mean of their cosines, which is the product with the mean that is not renormalised.
     Where an encoder knows several ways to say a word, the word scores as its best one.
 
+    Attributes:
+        labels: the keywords' labels.
+        templates: the prompts' templates.
+        weights: (variants, dim) the prompts' vectors; a keyword has one for each way to say it.
+
     Args:
         encoder: what reads the prompts.
         keywords: labels, or 'label=/ARPAbet/'; a list, or a text such as 'yes,no'.
@@ -86,13 +91,13 @@ class ZeroShotClassifier:
         prompts = [render(template, text) for text in texts for template in self.templates]
         encoded = check_vectors(encoder.encode_text(prompts), len(prompts), encoder)
         ensembles = encoded.view(len(texts), len(self.templates), -1).mean(1)
-        self._weights = F.normalize(ensembles, dim=-1) if average == "embedding" else ensembles  # (variants, dim)
+        self.weights = F.normalize(ensembles, dim=-1) if average == "embedding" else ensembles
         self._owners = torch.tensor(owners)
 
     def __call__(self, audio: HasFeatures | Tensor) -> Scores:
         """Scores of embeddings, or of their (n, dim) features."""
         features = audio if isinstance(audio, Tensor) else audio.features
-        cosines = features @ self._weights.T  # (n, variants)
+        cosines = features @ self.weights.T  # (n, variants)
         values = torch.full((len(features), len(self.labels)), -1.0)
         values = values.scatter_reduce(1, self._owners.expand_as(cosines), cosines, "amax")
         return Scores(values, self.labels, self.templates, self.average)

@@ -16,12 +16,13 @@ PACKAGE = Path(__file__).parents[1] / "kws_imagebind"
 LAYERS = {
     "files": -1, "audio": 0, "phonemes": 0, "prompts": 0, "keywords": 0, "statistics": 0, "agreement": 0,
     "calibration": 0, "predictions": 0, "published": 0, "tokenizer": 0, "download": 0, "detection": 0.5, "results": 0.5,
+    "confidence": 0.5,
     "frontend": 1, "models": 1, "datasets": 1, "metrics": 1, "plots": 1, "comparison": 1, "mteb": 1, "svg": 1,
     "embedding_map": 1,
     "encoders": 2, "report": 2, "description": 2,
     "cache": 2.5, "embedding": 3,
-    "zero_shot": 4, "open_set": 4.5,
-    "submission": 5, "prompt_study": 5, "evaluation": 5, "spotting": 5, "training": 5,
+    "zero_shot": 4, "open_set": 4.5, "listening": 4.5,
+    "submission": 5, "prompt_study": 5, "evaluation": 5, "spotting": 5, "training": 5.5,
     "cli": 7, "__main__": 8, "__init__": 7,
 }  # fmt: skip
 SIBLINGS = {"frontend", "models", "datasets", "metrics", "plots"}
@@ -57,6 +58,13 @@ def test_imports_point_down(path: Path) -> None:
     for other in imports(path) - {own}:
         assert LAYERS[other] < LAYERS[own] or (own, other) == ("cli", "__init__"), f"{own} must not import {other}"
         assert not {own, other} <= SIBLINGS, f"{own} and {other} are siblings"
+
+
+def test_families_of_commands_share_only_their_options() -> None:
+    for path in (PACKAGE / "cli").glob("*.py"):
+        if path.name != "__init__.py":
+            shared = [line for line in path.read_text().splitlines() if "kws_imagebind.cli" in line]
+            assert all("kws_imagebind.cli.options import" in line for line in shared), path.name
 
 
 def test_layer_zero_imports_nothing_of_the_project() -> None:

@@ -15,12 +15,14 @@ from kws_imagebind import audio
 from kws_imagebind.audio import (
     AudioError,
     MelConfig,
+    duration,
     fit,
     load_audio,
     log_mel,
     mel_filterbank,
     power_spectrum,
     resample,
+    stream_audio,
 )
 
 FORMATS = [
@@ -206,3 +208,28 @@ def test_the_loudest_second_of_a_long_recording_is_taken(write_tone: Callable[..
     window = fit(quiet, 16_000)
     assert window.square().sum() == pytest.approx(float(quiet[15_000:35_000].square().sum()), rel=0.01)
     assert len(fit(quiet[:5], 16_000)) == len(window) == 16_000
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 15_999, 16_000, 44_100, 48_000])
+@pytest.mark.parametrize("seconds", [0.01, 0.37, 3.0])
+def test_a_stream_is_the_recording_whatever_the_size_of_its_blocks(tmp_path: Path, rate: int, seconds: float) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, (round(2.3 * rate), 2))
+    soundfile.write(tmp_path / "x.wav", noise, rate)
+    blocks = list(stream_audio(tmp_path / "x.wav", 16_000, seconds))
+    assert all(block.ndim == 1 for block in blocks) and (len(blocks) > 3 or seconds == 3.0)
+    torch.testing.assert_close(torch.cat(blocks), load_audio(tmp_path / "x.wav", 16_000), atol=1e-6, rtol=0)
+    assert duration(tmp_path / "x.wav") == pytest.approx(2.3, abs=1e-4)
+
+
+def test_a_stream_has_no_longest_length_but_the_same_refusals(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "long.wav", np.zeros(8_000 * 601, np.int16), 8_000)
+    with pytest.raises(AudioError, match="601 s"):
+        load_audio(tmp_path / "long.wav", 8_000)
+    assert sum(len(block) for block in stream_audio(tmp_path / "long.wav", 8_000)) == 8_000 * 601
+    whole = (tmp_path / "long.wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "none.wav").write_bytes(b"")
+    soundfile.write(tmp_path / "nan.wav", np.full(8_000, np.nan), 8_000, subtype="FLOAT")
+    for name, message in (("cut", "cut short"), ("none", "is empty"), ("nan", "NaN"), ("absent", "no such file")):
+        with pytest.raises(AudioError, match=message):
+            list(stream_audio(tmp_path / f"{name}.wav", 16_000))

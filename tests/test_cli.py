@@ -145,7 +145,52 @@ def test_spot_answers_for_the_good_recordings_among_bad_ones(
     (tmp_path / "bad.wav").write_bytes(b"")
     code, out, err = run(capsys, "spot", tmp_path / "bad.wav", good, "--words", "yes,no")
     assert code == 2 and "good.flac" in out and len(out.splitlines()) == 3
-    assert err.splitlines() == [f"kws-imagebind spot: {tmp_path}/bad.wav: the file is empty (0 bytes)"]
+    assert err.splitlines()[0] == f"kws-imagebind spot: {tmp_path}/bad.wav: the file is empty (0 bytes)"
+    assert "good.flac: no word scores 0.5 or more" in err and len(err.splitlines()) == 2
+
+
+def test_spot_tells_when_words_are_said_in_a_longer_recording(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    sample = Path(__file__).parents[1] / "sample"
+    pause, parts = np.zeros(16_000), []
+    for word in ("seven", "marvin", "yes"):
+        parts += [pause, soundfile.read(sorted((sample / word).glob("*.wav"))[0])[0]]
+    soundfile.write(tmp_path / "long.wav", np.concatenate([*parts, pause]), 16_000)
+    code, out, err = run(capsys, "spot", tmp_path / "long.wav", "--words", "yes,seven,lamp")
+    lines = [line.split() for line in out.splitlines()]
+    assert code == 0 and not err and lines[0] == ["start", "end", "word", "score"]
+    assert [line[2] for line in lines[1:]] == ["seven", "yes"] and lines[1][0] in ("0:01.0", "0:01.1")
+    answer = json.loads(run(capsys, "spot", tmp_path / "long.wav", "--words", "yes,seven,lamp", "--json")[1])
+    assert [hit["word"] for hit in answer["detections"]] == ["seven", "yes"] and answer["threshold"] == 0.5
+    assert {score["word"] for score in answer["scores"][:2]} == {"yes", "seven"}
+    strict = json.loads(
+        run(capsys, "spot", tmp_path / "long.wav", "--words", "yes,seven", "--threshold", "1", "--json")[1]
+    )
+    assert strict["detections"] == [] and len(strict["scores"]) == 2
+
+
+def test_a_threshold_asks_a_short_recording_whether_the_word_was_said_at_all(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    clip = sorted((Path(__file__).parents[1] / "sample" / "yes").glob("*.wav"))[0]
+    found = json.loads(run(capsys, "spot", clip, "--words", "yes,no", "--threshold", "0.5", "--json")[1])
+    assert [hit["word"] for hit in found["detections"]] == ["yes"]
+    assert not json.loads(run(capsys, "spot", clip, "--words", "lamp,kettle", "--threshold", "0.5", "--json")[1])[
+        "detections"
+    ]
+    assert "detections" not in json.loads(run(capsys, "spot", clip, "--words", "yes,no", "--json")[1])
+
+
+def test_the_first_answer_does_not_wait_for_what_it_does_not_need() -> None:
+    clip = sorted((Path(__file__).parents[1] / "sample" / "yes").glob("*.wav"))[0]
+    code = (
+        "import sys; from kws_imagebind.cli import main; code = main(['spot', sys.argv[1], '--words', 'yes,no']);"
+        "print(*sorted({'torchaudio', 'torchmetrics', 'matplotlib', 'sklearn', 'jinja2', 'safetensors'} & set("
+        "sys.modules)), file=sys.stderr); sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(clip)], capture_output=True, text=True, check=True)
+    assert set(done.stderr.split()) - {"jinja2"} == {"safetensors"}  # some releases of torch bring jinja2
 
 
 def test_silence_holds_no_word(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -261,6 +306,8 @@ WRONG = {
     "from 1, got '0'": ["evaluate", "--limit", "0"],
     "invalid choice: 'evalute'": ["evalute"],
     "required: --words": ["spot", "clip.wav"],
+    "a number from 0 to 1, got 'loud'": ["spot", "clip.wav", "--words", "yes", "--threshold", "loud"],
+    "from 0 to 1, got '1.5'": ["spot", "clip.wav", "--words", "yes", "--threshold", "1.5"],
     "'nowhere'": ["evaluate", "--data", "nowhere"],
     "cannot be used": ["evaluate", "--cache", "clip.wav"],
     "Not a directory": ["evaluate", "--output", "clip.wav/report", "--limit", "2"],

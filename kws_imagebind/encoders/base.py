@@ -8,6 +8,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from kws_imagebind.confidence import Confidence
+
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -51,6 +53,27 @@ class VariantEncoder(Protocol):
 
     def variants(self, text: str) -> tuple[str, ...]:
         """Texts for `encode_text`, the usual one first."""
+        ...
+
+
+@runtime_checkable
+class WindowEncoder(Protocol):
+    """An encoder that hears a stretch of sound of one length, and tells what its cosines are worth.
+
+    Attributes:
+        sample_rate: in hertz.
+        window: seconds that it hears at once.
+    """
+
+    sample_rate: int
+    window: float
+
+    def confidence(self) -> Confidence:
+        """What cosines with a keyword and with fillers say about whether it was said.
+
+        Raises:
+            EncoderError: that was never fitted for its weights.
+        """
         ...
 
 

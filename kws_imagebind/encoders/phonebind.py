@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from kws_imagebind.audio import fit
+from kws_imagebind.confidence import SUFFIX, Confidence, ConfidenceError
 from kws_imagebind.encoders.base import PRECISIONS, EncoderError, check_waveforms, resolve_device
+from kws_imagebind.models import int8
 from kws_imagebind.models.letter_to_sound import LetterToSound
-from kws_imagebind.models.phonebind import SAMPLES, PhoneBind, load
+from kws_imagebind.models.phonebind import SAMPLES, PhoneBind, load, quantise
 from kws_imagebind.phonemes import Pronunciation, combine, is_arpabet, lookup, parse_slashed, words
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "phonebind.safetensors"
@@ -35,30 +37,55 @@ class PhoneBindEncoder:
     name = "phonebind"
     sample_rate = 16_000
     default_template = "{}"
+    window = SAMPLES / 16_000  # s
     padding = "clips under 1 s centred in silence, the loudest second of longer ones"
 
     def __init__(self, model: PhoneBind, fingerprint: str, device: torch.device, precision: str = "fp32") -> None:
         self._model = model.to(device).eval()
-        self._device, self._dtype, self.precision = device, PRECISIONS[precision], precision
+        self._weights: tuple[Path, str] | None = None  # and their digest
+        self._device, self._dtype, self.precision = device, PRECISIONS.get(precision, torch.float32), precision
+        if precision == "int8":
+            quantise(self._model)
         self.dim = model.config.dim
-        self.fingerprint = fingerprint if precision == "fp32" else f"{fingerprint}-{precision}"
+        suffix = {"fp32": "", "int8": f"-int8-{int8.SCHEME}"}.get(precision, f"-{precision}")
+        self.fingerprint = f"{fingerprint}{suffix}"
 
     @classmethod
     def from_weights(cls, path: Path = WEIGHTS, device: str = "auto", precision: str = "auto") -> PhoneBindEncoder:
-        """The encoder of a safetensors file; `precision` is fp32 (auto), bf16, or on a GPU fp16.
+        """The encoder of a safetensors file.
+
+        Args:
+            path: the file.
+            device: "auto" takes an accelerator where there is one.
+            precision: "fp32", which is "auto", "bf16", "int8" (only on a CPU) or "fp16" (not on a CPU, where it takes
+                five times as long). The front end and the prompts' tower stay in float32.
 
         Raises:
             EncoderError: unknown precision or device, or the file is missing or no PhoneBind.
         """
         chosen = resolve_device(device)
-        precision = "fp32" if precision == "auto" else precision
-        if precision not in PRECISIONS or (precision == "fp16" and chosen.type == "cpu"):
-            raise EncoderError(f"phonebind knows no precision '{precision}' on {chosen.type}; take fp32 or bf16")
+        precision = _resolve_precision(precision, chosen)
         try:
             model, digest = load(path), hashlib.sha256(path.read_bytes()).hexdigest()
         except Exception as error:
             raise EncoderError(f"{path} holds no PhoneBind weights ({error})") from error
-        return cls(model, f"{PREPROCESSING}-{digest[:16]}", chosen, precision)
+        encoder = cls(model, f"{PREPROCESSING}-{digest[:16]}", chosen, precision)
+        encoder._weights = (path, digest)
+        return encoder
+
+    def confidence(self) -> Confidence:
+        """What its cosines are worth, as was fitted for its weights.
+
+        Raises:
+            EncoderError: it never was.
+        """
+        if self._weights is None:
+            raise EncoderError("this phonebind is no file's, so nothing tells what its scores are worth")
+        path, digest = self._weights
+        try:
+            return Confidence.read(path.with_suffix(SUFFIX), digest)
+        except ConfidenceError as error:
+            raise EncoderError(str(error)) from error
 
     @torch.inference_mode()
     def encode_audio(self, waveforms: Sequence[Tensor]) -> Tensor:
@@ -66,15 +93,15 @@ class PhoneBindEncoder:
         if not len(waveforms):
             return torch.zeros(0, self.dim)
         batch = torch.stack([fit(waveform, SAMPLES) for waveform in waveforms]).to(self._device, torch.float32)
+        heard = self._model.features(batch)
         with self._autocast():
-            return self._model.encode_audio(batch).float().cpu()
+            return self._model.audio(heard)[0].float().cpu()
 
     @torch.inference_mode()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         if not len(texts):
             return torch.zeros(0, self.dim)
-        with self._autocast():
-            return self._model.encode_text([self.pronunciations(text)[0] for text in texts]).float().cpu()
+        return self._model.encode_text([self.pronunciations(text)[0] for text in texts]).cpu()
 
     def variants(self, text: str) -> tuple[str, ...]:
         """Each way to say a text, as ARPAbet between slashes."""
@@ -105,3 +132,12 @@ class PhoneBindEncoder:
     def _autocast(self) -> torch.autocast:
         reduced = self._dtype is not torch.float32
         return torch.autocast(self._device.type, self._dtype if reduced else torch.bfloat16, enabled=reduced)
+
+
+def _resolve_precision(precision: str, device: torch.device) -> str:
+    if precision == "auto":
+        return "fp32"
+    available = ("fp32", "bf16", "int8") if device.type == "cpu" else ("fp32", "bf16", "fp16")
+    if precision not in available or (precision == "int8" and not int8.is_supported()):
+        raise EncoderError(f"phonebind has no precision '{precision}' on {device.type}; take {', '.join(available)}")
+    return precision

@@ -11,6 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 
 from kws_imagebind.audio import MelConfig, mel_power
 from kws_imagebind.files import whole
+from kws_imagebind.models.int8 import Int8Linear
 from kws_imagebind.phonemes import PHONEMES, Pronunciation
 
 PHONEME_INDEX = {phoneme: index for index, phoneme in enumerate(PHONEMES, start=1)}
@@ -68,8 +70,8 @@ class ConvNeXtBlock(nn.Module):
         super().__init__()
         self.depthwise = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=width)
         self.norm = nn.LayerNorm(width)
-        self.expand = nn.Linear(width, 2 * width)
-        self.contract = nn.Linear(2 * width, width)
+        self.expand: nn.Module = nn.Linear(width, 2 * width)
+        self.contract: nn.Module = nn.Linear(2 * width, width)
         self.dropout = nn.Dropout(dropout)
         self.scale = nn.Parameter(torch.full((width,), 0.3))
 
@@ -123,7 +125,7 @@ class AudioTower(nn.Module):
         self.stem2 = nn.Conv2d(first, second, 3, stride=(2, 1), padding=1)
         self.norm2 = nn.BatchNorm2d(second)
         self.spectral = nn.ModuleList(SpectralBlock(second) for _ in range(config.stem_blocks))
-        self.enter = nn.Linear(second * config.mels // 4, config.width)
+        self.enter: nn.Module = nn.Linear(second * config.mels // 4, config.width)
         self.blocks = nn.ModuleList(
             ConvNeXtBlock(config.width, config.kernel, config.dropout) for _ in range(config.blocks)
         )
@@ -184,8 +186,12 @@ class PhoneBind(nn.Module):
 
     def encode_audio(self, waveforms: Tensor) -> Tensor:
         """(batch, samples) at 16 kHz -> (batch, dim), unit norm. The gain of a waveform does not matter."""
+        return self.audio(self.features(waveforms))[0]
+
+    def features(self, waveforms: Tensor) -> Tensor:
+        """(batch, samples) at 16 kHz -> (batch, mels, frames): what the audio tower hears."""
         peak = waveforms.abs().amax(-1, keepdim=True).clamp_min(1e-5)
-        return self.audio(features(mel_power(waveforms / peak, self.config.front_end)))[0]
+        return features(mel_power(waveforms / peak, self.config.front_end))
 
     def encode_text(self, pronunciations: Sequence[Pronunciation]) -> Tensor:
         """Pronunciations -> (batch, dim), unit norm."""
@@ -202,25 +208,100 @@ def phoneme_indices(pronunciations: Sequence[Pronunciation]) -> Tensor:
     return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=BLANK)
 
 
-def save(model: PhoneBind, path: Path, notes: dict[str, str]) -> None:
-    """Writes float16 safetensors with the sizes and `notes` in the metadata, whole or not at all."""
+Storage = Literal["float16", "int8"]
+SCALE = ":scale"  # after a tensor's name: what each of its rows is to be multiplied by
+SMALLEST = 1_024  # numbers; a smaller tensor stays in float16
+
+
+def save(model: PhoneBind, path: Path, notes: dict[str, str], storage: Storage = "float16") -> None:
+    """Writes safetensors with the sizes and `notes` in the metadata, whole or not at all.
+
+    Args:
+        model: what to write.
+        path: where.
+        notes: for the metadata.
+        storage: "int8" writes matrices, kernels and tables as whole numbers up to 127 and a float32 scale for each row
+            (each output of a layer, each phoneme of a table): half the bytes.
+    """
     from safetensors.torch import save_file
 
-    tensors = {
-        name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in model.state_dict().items()
-    }
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in model.state_dict().items():
+        if storage == "int8" and tensor.ndim > 1 and tensor.numel() >= SMALLEST:
+            tensors[name], tensors[f"{name}{SCALE}"] = to_int8(tensor)
+        else:
+            tensors[name] = tensor.half() if tensor.is_floating_point() else tensor
     with whole(path) as part:
         save_file(tensors, part, metadata={"config": json.dumps(asdict(model.config)), **notes})
         part.chmod(0o644)  # safetensors keeps its files to their owner
 
 
+def to_int8(tensor: Tensor) -> tuple[Tensor, Tensor]:
+    """(rows, ...) float -> the same in int8, and the (rows,) float32 by which each row is to be multiplied.
+
+    >>> to_int8(torch.tensor([[1.27, -0.5], [0.0, 0.0]]))[0].tolist()
+    [[127, -50], [0, 0]]
+    """
+    scale = tensor.float().flatten(1).abs().amax(1) / 127
+    divisor = torch.where(scale > 0, scale, torch.ones_like(scale)).view(-1, *[1] * (tensor.ndim - 1))
+    return (tensor.float() / divisor).round().to(torch.int8), scale
+
+
+def from_int8(tensor: Tensor, scale: Tensor) -> Tensor:
+    """What `to_int8` made -> (rows, ...) float32.
+
+    Raises:
+        ValueError: the scales are not one finite number of float32 for each row.
+    """
+    if (
+        scale.dtype != torch.float32
+        or scale.shape != tensor.shape[:1]
+        or not bool((scale.isfinite() & (scale >= 0)).all())
+    ):
+        raise ValueError(
+            f"scales of {tuple(scale.shape)} for a tensor of {tuple(tensor.shape)}; expected one for each row"
+        )
+    return tensor.float() * scale.view(-1, *[1] * (tensor.ndim - 1))
+
+
 def load(path: Path) -> PhoneBind:
-    """The model in a file that `save` wrote, in float32 and ready to encode."""
+    """The model in a file that `save` wrote, in float32 and ready to encode.
+
+    Raises:
+        ValueError: a tensor is not finite, or not stored as `save` stores it.
+        Exception: the file is missing or damaged, or lacks what a PhoneBind needs.
+    """
     from safetensors import safe_open
 
     with safe_open(path, "pt") as file:
         sizes = json.loads(file.metadata()["config"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no dict
     model = PhoneBind(PhoneBindConfig(**{**sizes, "stem": tuple(sizes["stem"])}))
-    model.load_state_dict(tensors)  # copies into float32
+    model.load_state_dict(_in_float(tensors))  # copies into float32
     return model.eval()
+
+
+def _in_float(stored: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors as stored -> as a state dict has them."""
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in stored.items():
+        if name.endswith(SCALE):
+            if stored.get(name.removesuffix(SCALE), tensor).dtype != torch.int8:
+                raise ValueError(f"{name} belongs to no tensor in int8")
+            continue
+        if tensor.dtype == torch.int8:
+            if f"{name}{SCALE}" not in stored:
+                raise ValueError(f"{name} is in int8 but has no scales")
+            tensor = from_int8(tensor, stored[f"{name}{SCALE}"])
+        if not bool(tensor.isfinite().all()):
+            raise ValueError(f"{name} holds numbers that are not finite")
+        tensors[name] = tensor
+    return tensors
+
+
+def quantise(model: PhoneBind) -> None:
+    """Has the audio tower's large linear layers multiply in 8 bits, in place; the rest stays in float32."""
+    for block in model.audio.blocks:
+        assert isinstance(block, ConvNeXtBlock)
+        block.expand, block.contract = Int8Linear.of(block.expand), Int8Linear.of(block.contract)
+    model.audio.enter = Int8Linear.of(model.audio.enter)

@@ -1,0 +1,113 @@
+"""The command line.
+
+Results go to stdout, progress and notices to stderr; bad input ends with exit code 2 and one line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import NoReturn
+
+from kws_imagebind.cli import catalogue, measuring, recordings, runs
+from kws_imagebind.cli.options import BAD_INPUT, say
+
+INTERRUPTED = 130
+UNREAD = 141  # what a shell reports of a program that SIGPIPE ended
+
+# In the order of --help. Each adds its parser, and sets as its default `run` what takes the arguments to an exit code.
+COMMANDS: tuple[Callable[[argparse._SubParsersAction], None], ...] = (
+    measuring.add_evaluate,
+    runs.add_report,
+    runs.add_compare,
+    recordings.add_spot,
+    catalogue.add_describe,
+    recordings.add_submit,
+    measuring.add_prompts,
+    catalogue.add_download,
+    catalogue.add_list,
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with errors of one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = Parser(prog="kws-imagebind", description="Zero-shot keyword spotting, measured honestly.")
+    top.add_argument("--version", action="version", version=f"kws-imagebind {_version()}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for add in COMMANDS:
+        add(commands)
+    return top
+
+
+def _version() -> str:
+    try:
+        return version("kws-imagebind")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def bad_input() -> tuple[type[Exception], ...]:
+    """The errors that a person can mend; any other is a fault of ours and shows its traceback."""
+    from kws_imagebind.audio import AudioError
+    from kws_imagebind.cache import CacheError
+    from kws_imagebind.datasets import DatasetError
+    from kws_imagebind.download import DownloadError
+    from kws_imagebind.embedding_map import MapError
+    from kws_imagebind.encoders import EncoderError
+    from kws_imagebind.keywords import KeywordError
+    from kws_imagebind.metrics import MetricError
+    from kws_imagebind.phonemes import PronunciationError
+    from kws_imagebind.predictions import PredictionsError
+    from kws_imagebind.prompts import PromptError
+
+    return (
+        AudioError,
+        CacheError,
+        DatasetError,
+        DownloadError,
+        EncoderError,
+        KeywordError,
+        MapError,
+        MetricError,
+        OSError,
+        PredictionsError,
+        PromptError,
+        PronunciationError,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command; returns its exit code."""
+    arguments = parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file's name may be what a terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("kws_imagebind").setLevel(logging.INFO)
+    run: Callable[[argparse.Namespace], int] = arguments.run
+    try:
+        return run(arguments)
+    except KeyboardInterrupt:
+        goes_on = arguments.command == "evaluate" and not arguments.no_cache
+        say("\ninterrupted" + ("; the same command goes on from the cache" if goes_on else ""))
+        return INTERRUPTED
+    except BrokenPipeError:  # whoever read the output has had enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
+    except Exception as error:
+        if not isinstance(error, bad_input()):
+            raise
+        say(f"kws-imagebind {arguments.command}: {error}")
+        return BAD_INPUT

@@ -1,0 +1,127 @@
+"""Options that several commands share, and what was chosen with them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kws_imagebind.datasets import Dataset
+    from kws_imagebind.embedding import Embeddings
+    from kws_imagebind.encoders import Encoder
+
+BAD_INPUT = 2  # exit code
+CACHE = ".cache"
+
+
+def add_data_options(command: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    data = command.add_argument_group("data")
+    data.add_argument("--data", type=Path, metavar="DIR", help="where the data set lies")
+    data.add_argument("--dataset", metavar="NAME", help="sample, speech-commands or folder; by default what DIR holds")
+    data.add_argument("--dataset-version", metavar="V", help="of speech-commands: v0.01 or v0.02")
+    data.add_argument("--download", action="store_true", help="fetch speech-commands (2.4 GB) if it is not there")
+    data.add_argument("--split", metavar="S", help="of speech-commands: training, validation, testing (default) or all")
+    data.add_argument("--task", metavar="T", help="a named choice of keywords, see 'kws-imagebind list'")
+    data.add_argument("--keywords", metavar="A,B,C", help="your own choice; ARPAbet as in 'kettle=/K EH T AH L/'")
+    return data
+
+
+def add_encoder_options(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("encoder")
+    group.add_argument("--encoder", default="phonebind", metavar="NAME", help="see 'kws-imagebind list'")
+    prompts = group.add_mutually_exclusive_group()
+    prompts.add_argument(
+        "--template", action="append", metavar="T", help="prompt with {} for the word; may be repeated"
+    )
+    prompts.add_argument("--prompts", metavar="SET", help="a named set of templates: bare, saying, clip, speech")
+    group.add_argument("--average", choices=("embedding", "score"), default="embedding", help="of several templates")
+    group.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, mps")
+    group.add_argument("--precision", default="auto", metavar="P", help="auto, fp32, bf16, fp16, int8")
+
+
+def add_run_options(run: argparse._ArgumentGroup) -> None:
+    run.add_argument("--batch-size", type=positive, default=64, metavar="N", help="clips at once (default 64)")
+    run.add_argument("--cache", type=Path, default=Path(CACHE), metavar="DIR", help=f"of embeddings (default {CACHE})")
+    run.add_argument("--no-cache", action="store_true", help="encode every clip again and keep nothing")
+
+
+def positive(text: str) -> int:
+    number = int(text) if text.lstrip("-").isdigit() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got '{text}'")
+    return number
+
+
+def chosen_dataset(arguments: argparse.Namespace) -> Dataset:
+    from kws_imagebind.datasets import load_dataset
+    from kws_imagebind.datasets.speech_commands import VERSIONS, find_corpus
+    from kws_imagebind.datasets.twelve import find_test_set
+    from kws_imagebind.keywords import KeywordError
+
+    name = arguments.dataset
+    if name is None and arguments.data is None:
+        name = "speech-commands" if arguments.download else "sample"
+    elif name is None:
+        official = arguments.download or any(
+            find_corpus(arguments.data, version) or find_test_set(arguments.data, version) for version in VERSIONS
+        )
+        name = "speech-commands" if official else "folder"
+    dataset = load_dataset(
+        name,
+        root=arguments.data,
+        split=arguments.split,
+        task=arguments.task,
+        keywords=arguments.keywords,
+        download=arguments.download,
+        version=arguments.dataset_version,
+    )
+    if len(dataset.keywords) < 2:
+        raise KeywordError(f"'{dataset.keywords[0]}' is the only keyword; a choice needs at least two")
+    return dataset
+
+
+def chosen_templates(arguments: argparse.Namespace) -> tuple[str, ...] | None:
+    """The templates asked for; None leaves the encoder its own."""
+    from kws_imagebind.prompts import template_set
+
+    if arguments.prompts:
+        return template_set(arguments.prompts)
+    return tuple(arguments.template) if arguments.template else None
+
+
+def embed_clips(arguments: argparse.Namespace, dataset: Dataset, encoder: Encoder) -> Embeddings:
+    import kws_imagebind as kws
+
+    return kws.embed(
+        encoder,
+        dataset,
+        cache=None if arguments.no_cache else arguments.cache,
+        batch_size=arguments.batch_size,
+        on_error=arguments.on_error,
+        progress=not arguments.quiet,
+    )
+
+
+def validation_clips(arguments: argparse.Namespace, dataset: Dataset, encoder: Encoder) -> Embeddings:
+    """The validation clips of the same choice."""
+    import kws_imagebind as kws
+    from kws_imagebind.datasets import DatasetError
+
+    if dataset.name != "speech-commands":
+        raise DatasetError(f"data set '{dataset.name}' has no validation split to choose with; speech-commands has")
+    own = dataset.task == "custom"
+    validation = kws.load_dataset(
+        dataset.name,
+        root=arguments.data,
+        split="validation",
+        task=None if own else dataset.task,
+        keywords=dataset.keywords if own else None,
+        version=arguments.dataset_version,
+    )
+    return embed_clips(arguments, validation, encoder)
+
+
+def say(message: str) -> None:
+    print(message, file=sys.stderr)

@@ -1,0 +1,189 @@
+"""`spot` and `submit`: recordings that nobody has labelled."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kws_imagebind.cli.options import (
+    BAD_INPUT,
+    add_encoder_options,
+    add_run_options,
+    chosen_templates,
+    embed_clips,
+    positive,
+    say,
+)
+
+if TYPE_CHECKING:
+    from kws_imagebind.spotting import Hit
+
+
+def add_spot(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser(
+        "spot",
+        help="rank words by how well a recording fits them, or find them in a longer one",
+        description="Ranks words by how well a recording of about a second fits them; the score is a cosine, from -1 "
+        "to 1. In a longer one, or with --threshold, finds where they are said; the score is from 0 to 1.",
+    )
+    command.set_defaults(run=_spot)
+    command.add_argument("recordings", nargs="+", type=Path, metavar="FILE", help="WAV, FLAC, Ogg, MP3, …")
+    command.add_argument("--words", required=True, metavar="A,B,C", help="ARPAbet as in 'kettle=/K EH T AH L/'")
+    command.add_argument("--top", type=positive, metavar="N", help="of the ranks only the N best")
+    command.add_argument("--threshold", type=_share, metavar="S", help="the least score of a word found (default 0.5)")
+    add_encoder_options(command)
+    command.add_argument("--json", action="store_true", help="print JSON, one object a recording and line")
+
+
+def _share(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got '{text}'")
+    return number
+
+
+def add_submit(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser(
+        "submit",
+        help="label a folder of clips as Google's challenge asks: fname,label",
+        description="Labels the clips of a folder and writes fname,label, the challenge's submission.",
+    )
+    command.set_defaults(run=_submit)
+    command.add_argument("folder", type=Path, metavar="FOLDER", help="recordings that nobody has labelled")
+    command.add_argument("--output", type=Path, required=True, metavar="FILE.csv", help="where to write")
+    words = command.add_mutually_exclusive_group()
+    words.add_argument("--task", default="v2-12", metavar="T", help="the labels (default v2-12)")
+    words.add_argument("--keywords", metavar="A,B,C", help="the labels, as your own list")
+    command.add_argument(
+        "--below", nargs=2, type=float, metavar=("S", "U"),
+        help="silence below a best score of S, unknown below a lead of U over the filler words, as 'evaluate --reject' "
+        "chooses them; without it both are prompts like any word",
+    )  # fmt: skip
+    run = command.add_argument_group("run")
+    add_run_options(run)
+    run.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_encoder_options(command)
+
+
+def _spot(arguments: argparse.Namespace) -> int:
+    from kws_imagebind import AudioError, ZeroShotClassifier, load_encoder
+    from kws_imagebind.confidence import THRESHOLD
+    from kws_imagebind.encoders.base import WindowEncoder
+    from kws_imagebind.spotting import Detector, is_long, rank, ranked
+
+    encoder = load_encoder(arguments.encoder, device=arguments.device, precision=arguments.precision)
+    scorer = ZeroShotClassifier(encoder, arguments.words, chosen_templates(arguments), arguments.average)
+    threshold = THRESHOLD if arguments.threshold is None else arguments.threshold
+
+    @cache
+    def detector() -> Detector:
+        return Detector(encoder, scorer, threshold)
+
+    def hear(recording: Path) -> tuple[list[tuple[str, float]], list[Hit] | None]:
+        searched = isinstance(encoder, WindowEncoder) and is_long(recording, encoder)
+        if arguments.threshold is None and not searched:
+            return rank(recording, encoder, scorer), None
+        heard = detector().listen(recording)
+        return ranked(heard, recording), detector().hits(heard)
+
+    code = 0
+    for recording in arguments.recordings:
+        try:
+            ranks, hits = hear(recording)
+        except AudioError as error:  # the other recordings still get their answer
+            say(f"kws-imagebind spot: {error}")
+            code = BAD_INPUT
+            continue
+        if arguments.json:
+            print(json.dumps(_answer(recording, encoder.name, ranks[: arguments.top], hits, threshold)))
+            continue
+        if len(arguments.recordings) > 1:
+            print(recording)
+        if hits:
+            _print_hits(hits)
+            continue
+        if hits is not None:
+            say(f"kws-imagebind spot: {recording}: no word scores {threshold:g} or more; the best cosines are")
+        _print_ranks(ranks[: arguments.top])
+    return code
+
+
+def _answer(
+    recording: Path, encoder: str, ranks: list[tuple[str, float]], hits: list[Hit] | None, threshold: float
+) -> dict[str, Any]:
+    scores = [{"word": word, "score": round(score, 6)} for word, score in ranks]
+    answer: dict[str, Any] = {"recording": str(recording), "encoder": encoder, "scores": scores}
+    if hits is not None:
+        answer["threshold"] = threshold
+        answer["detections"] = [
+            {"word": hit.word, "start": round(hit.start, 3), "end": round(hit.end, 3), "score": round(hit.score, 6)}
+            for hit in hits
+        ]
+    return answer
+
+
+def _print_ranks(ranks: list[tuple[str, float]]) -> None:
+    width = max(len(word) for word, _ in ranks)
+    for word, score in ranks:
+        print(f"{word:<{width}}  {score:6.3f}  {_bar(score)}".rstrip())
+
+
+def _print_hits(hits: list[Hit]) -> None:
+    times = [(_clock(hit.start), _clock(hit.end)) for hit in hits]
+    wide = max(5, *(len(end) for _, end in times))
+    width = max(4, *(len(hit.word) for hit in hits))
+    print(f"{'start':>{wide}}  {'end':>{wide}}  {'word':<{width}}  score")
+    for hit, (start, end) in zip(hits, times, strict=True):
+        print(f"{start:>{wide}}  {end:>{wide}}  {hit.word:<{width}}  {hit.score:5.2f}  {_bar(hit.score)}".rstrip())
+
+
+def _clock(seconds: float) -> str:
+    """Seconds as a player shows them.
+
+    >>> _clock(7.25), _clock(3727.96)
+    ('0:07.2', '1:02:08.0')
+    """
+    tenths = round(10 * seconds)
+    hours, rest = divmod(tenths, 36_000)
+    minutes, rest = divmod(rest, 600)
+    return f"{hours}:{minutes:02}:{rest / 10:04.1f}" if hours else f"{minutes}:{rest / 10:04.1f}"
+
+
+def _bar(score: float) -> str:
+    try:
+        "█".encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return "#" * round(30 * max(0.0, score))
+    return "█" * round(30 * max(0.0, score))
+
+
+def _submit(arguments: argparse.Namespace) -> int:
+    import kws_imagebind as kws
+    from kws_imagebind.keywords import FILLERS, SILENCE, UNKNOWN, KeywordError, label, parse_keywords, task
+    from kws_imagebind.open_set import Rejection
+    from kws_imagebind.submission import submission_csv, unlabelled
+
+    keywords = parse_keywords(arguments.keywords) if arguments.keywords else task(arguments.task).keywords
+    labels = tuple(label(keyword) for keyword in keywords)
+    rejected = {SILENCE, UNKNOWN} if arguments.below else set()
+    if not rejected <= set(labels):
+        raise KeywordError(f"--below rejects into {SILENCE} and {UNKNOWN}, which are not both among the labels")
+    clips = unlabelled(arguments.folder)
+    encoder = kws.load_encoder(arguments.encoder, device=arguments.device, precision=arguments.precision)
+    prompted = [keyword for keyword in keywords if label(keyword) not in rejected]
+    arguments.on_error = "raise"
+    audio = embed_clips(arguments, clips, encoder)
+    scores = kws.ZeroShotClassifier(encoder, prompted, chosen_templates(arguments), arguments.average)(audio)
+    if arguments.below:
+        fillers = kws.ZeroShotClassifier(encoder, FILLERS, chosen_templates(arguments), arguments.average)
+        scores = Rejection(*arguments.below)(scores, fillers(audio), labels)
+    arguments.output.write_text(submission_csv(scores, audio.utterances), encoding="utf-8")
+    say(f"wrote {len(audio):,} labels in {arguments.output}")
+    return 0
