@@ -50,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
     _add_describe(commands)
     _add_submit(commands)
     _add_prompts(commands)
+    _add_demo(commands)
     _add_download(commands)
     _add_list(commands)
     return top
@@ -191,6 +192,39 @@ def _add_spot(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--top", type=_positive, metavar="N", help="only the N best")
     _add_encoder_options(command)
     command.add_argument("--json", action="store_true", help="print JSON, one object a recording and line")
+
+
+def _add_demo(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser(
+        "demo",
+        help="a page in the browser to speak to",
+        description="Serves a page to speak to: your words ranked, random clips, statistics. It needs the extra 'demo'.",
+    )
+    command.set_defaults(run=_demo)
+    page = command.add_argument_group("page")
+    page.add_argument("--host", default="127.0.0.1", metavar="H", help="to listen on (default 127.0.0.1, only here)")
+    page.add_argument("--port", type=_positive, metavar="P", help="by default a free one")
+    page.add_argument("--no-browser", action="store_true", help="do not open it")
+    _add_encoder_options(command)
+    _add_data_options(command)
+    page.add_argument(
+        "--cache", type=Path, default=Path(CACHE), metavar="DIR", help=f"of the data's embeddings (default {CACHE})"
+    )
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from kws_imagebind.demo import check_installed
+
+    check_installed()
+    import kws_imagebind as kws
+    from kws_imagebind.demo.answers import Answers
+    from kws_imagebind.demo.app import serve
+
+    dataset = _dataset(arguments)
+    encoder = kws.load_encoder(arguments.encoder, device=arguments.device, precision=arguments.precision)
+    answers = Answers(encoder, dataset, arguments.cache, _templates(arguments), arguments.average)
+    serve(answers, arguments.host, arguments.port, browser=not arguments.no_browser)
+    return 0
 
 
 def _add_download(commands: argparse._SubParsersAction) -> None:
@@ -589,6 +623,7 @@ def _bad_input() -> tuple[type[Exception], ...]:
     from kws_imagebind.audio import AudioError
     from kws_imagebind.cache import CacheError
     from kws_imagebind.datasets import DatasetError
+    from kws_imagebind.demo import DemoError
     from kws_imagebind.download import DownloadError
     from kws_imagebind.embedding_map import MapError
     from kws_imagebind.encoders import EncoderError
@@ -602,6 +637,7 @@ def _bad_input() -> tuple[type[Exception], ...]:
         AudioError,
         CacheError,
         DatasetError,
+        DemoError,
         DownloadError,
         EncoderError,
         KeywordError,
