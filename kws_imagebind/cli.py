@@ -198,7 +198,7 @@ def _add_demo(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
         "demo",
         help="a page in the browser to speak to",
-        description="Serves a page to speak to: your words ranked, random clips, statistics. It needs the extra 'demo'.",
+        description="Serves a page to speak to: words ranked, random clips, statistics. It needs the extra 'demo'.",
     )
     command.set_defaults(run=_demo)
     page = command.add_argument_group("page")

@@ -14,6 +14,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +29,17 @@ STYLE = Path(__file__).parents[1] / "templates" / "demo.css"
 FONTS = ("system-ui", "Segoe UI", "Roboto", "DejaVu Sans", "sans-serif")
 FIXED_FONTS = ("ui-monospace", "Consolas", "DejaVu Sans Mono", "monospace")
 LISTS = {
-    "Ten commands": COMMANDS,
+    "Commands": COMMANDS,
     "Digits": DIGITS,
-    "All 35 of Speech Commands": SPEECH_COMMANDS_WORDS,
+    "All 35": SPEECH_COMMANDS_WORDS,
     "Kitchen": ("lamp", "kettle", "window", "fridge", "spoon", "open the door"),
 }
 VISITORS = 4  # whose recordings are ranked at the same time; others wait in a queue
 FAULT = "Something went wrong here, and it is not your doing. The terminal that runs the demo has the details."
 # Okabe and Ito's blue, from the lightest to the darkest.
 BLUE = gr.themes.Color(
-    "#eef6fb", "#d6e9f5", "#aed4ec", "#7fbbe0", "#56a4d3", "#2a8bc4", "#0072b2", "#005f95", "#004c78", "#003a5c", "#002a44"
+    "#eef6fb", "#d6e9f5", "#aed4ec", "#7fbbe0", "#56b4e9", "#2a8bc4",
+    "#0072b2", "#005f95", "#004c78", "#003a5c", "#002a44",
 )  # fmt: skip
 
 log = logging.getLogger(__name__)
@@ -47,8 +49,10 @@ def build(answers: Answers) -> gr.Blocks:
     """The page, not yet served."""
     with gr.Blocks(title="KWS-ImageBind demo", analytics_enabled=False, delete_cache=(60, 60 * KEPT_MINUTES)) as page:
         gr.HTML(
-            f"<div class='kws-head'><h1>Which word was that?</h1><p>{answers.encoder.name} compares a recording with any "
-            "words you write, none of which it needs to have been trained for.</p></div>"
+            f"<div class='kws-head'><h1>Which word was that?</h1><p>{escape(answers.encoder.name)} compares a "
+            "recording with any words you write. It need not have been trained on them:"
+            " that is what zero-shot means.</p></div>",
+            padding=False,
         )
         with gr.Tab("Your voice"):
             _voice(answers)
@@ -81,12 +85,13 @@ def _voice(answers: Answers) -> None:
             with gr.Row(elem_classes="lists"):
                 buttons = [(gr.Button(name, size="sm", min_width=90), listed) for name, listed in LISTS.items()]
             gr.HTML(
-                f"<p class='kws-small'>Recordings stay in a temporary folder of the machine that runs the demo and are "
-                f"removed after {KEPT_MINUTES} minutes.</p>"
+                "<p class='kws-small'>Recordings stay in a temporary folder of the machine that runs the demo and are "
+                f"removed after {KEPT_MINUTES} minutes.</p>",
+                padding=False,
             )
         with gr.Column(scale=6):
-            ranking = gr.HTML(answers.spot(None, "")[0], elem_id="ranking")
-            spectrogram = gr.HTML(elem_id="spectrogram")
+            ranking = gr.HTML(answers.spot(None, "")[0], elem_id="ranking", padding=False)
+            spectrogram = gr.HTML(elem_id="spectrogram", padding=False)
     shown: dict[str, Any] = {
         "fn": _guarded(answers.spot),
         "inputs": [recording, words],
@@ -109,12 +114,13 @@ def _random_clip(answers: Answers) -> None:
         with gr.Column(scale=5):
             draw = gr.Button("Draw a clip", variant="primary", elem_id="draw")
             clip = gr.Audio(label="The clip", interactive=False, buttons=[], elem_id="clip")
-            spectrogram = gr.HTML(elem_id="clip-spectrogram")
+            spectrogram = gr.HTML(elem_id="clip-spectrogram", padding=False)
         with gr.Column(scale=6):
             kind = answers.dataset
             heard = gr.HTML(
                 panels.hint(f"One of {len(kind):,} clips of {kind.name}, with its word and what was heard."),
                 elem_id="heard",
+                padding=False,
             )
     draw.click(
         _guarded(answers.draw),
@@ -139,6 +145,7 @@ def _statistics(answers: Answers) -> None:
     result = gr.HTML(
         panels.hint("How often is the first word the right one? The answer comes with its interval, n and chance."),
         elem_id="result",
+        padding=False,
     )
     run = start.click(
         _guarded_steps(answers.statistics),
@@ -198,6 +205,17 @@ def theme() -> gr.themes.Base:
         button_primary_text_color="white",
         body_background_fill="#f6f7f9",
         body_background_fill_dark="#0f1318",
+        block_background_fill_dark="#181d24",
+        block_border_color_dark="#2f3843",
+        block_label_background_fill_dark="#181d24",
+        input_background_fill_dark="#0f1318",
+        # Gradio's own greys miss the 4.5 : 1 that small letters need.
+        block_info_text_color="#55606e",
+        block_info_text_color_dark="#a3aebb",
+        block_label_text_color="#55606e",
+        block_label_text_color_dark="#a3aebb",
+        block_title_text_color="#14181f",
+        block_title_text_color_dark="#e9edf2",
     )
 
 
