@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.http_server import ServerFailedToStartError
 
 from kws_imagebind.demo import DemoError, panels
 from kws_imagebind.demo.answers import KEPT_MINUTES, MAX_BYTES, MAX_SECONDS, Answers
@@ -237,25 +238,28 @@ def launch(
     # Gradio asks its own page whether it is up; a proxy must not be asked in its stead.
     for name in ("NO_PROXY", "no_proxy"):
         os.environ[name] = ",".join(filter(None, [os.environ.get(name), *LOOPBACK]))
-    page = build(answers)
-    _, address, _ = page.queue(api_open=False).launch(
-        server_name=host,
-        server_port=port,
-        inbrowser=browser,
-        share=False,
-        quiet=True,
-        prevent_thread_lock=True,
-        show_error=False,
-        max_file_size=MAX_BYTES,
-        footer_links=[],
-        run_history=False,
-        ssr_mode=False,
-        pwa=False,
-        mcp_server=False,
-        enable_monitoring=False,
-        theme=theme(),
-        css=STYLE.read_text(encoding="utf-8"),
-    )
+    page = build(answers).queue(api_open=False)
+    try:
+        _, address, _ = page.launch(
+            server_name=host,
+            server_port=port,
+            inbrowser=browser,
+            share=False,
+            quiet=True,
+            prevent_thread_lock=True,
+            show_error=False,
+            max_file_size=MAX_BYTES,
+            footer_links=[],
+            run_history=False,
+            ssr_mode=False,
+            pwa=False,
+            mcp_server=False,
+            enable_monitoring=False,
+            theme=theme(),
+            css=STYLE.read_text(encoding="utf-8"),
+        )
+    except ServerFailedToStartError as error:  # Gradio waits for five seconds
+        raise DemoError("the page did not start in time, the machine being busy; try again") from error
     return page, address
 
 
@@ -271,20 +275,16 @@ def serve(answers: Answers, host: str, port: int | None, browser: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="kws-imagebind-demo-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
         signal.signal(signal.SIGTERM, _interrupt)
-        page = None
         try:
-            page, address = launch(answers, host, port, browser)
+            _, address = launch(answers, host, port, browser)
             print(f"{address}  (Ctrl-C ends the demo)", flush=True)
             if host not in LOOPBACK:
                 log.warning(
                     "whoever reaches this machine can use the demo; browsers give it no microphone without HTTPS"
                 )
             threading.Event().wait()
-        except KeyboardInterrupt:
+        except KeyboardInterrupt:  # the server's thread ends with the process; waiting for it would take seconds
             print()
-        finally:
-            if page is not None:
-                page.close(verbose=False)
 
 
 def _check_address(host: str, port: int | None) -> None:
