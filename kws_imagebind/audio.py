@@ -195,8 +195,17 @@ class MelConfig:
         """How many whole windows fit into `samples` samples."""
         return max(0, 1 + (samples - self.window) // self.hop)
 
+    def band(self, hertz: float) -> float:
+        """The row of a spectrogram that a frequency lies in, 0 being the centre of the lowest filter.
 
-def mel_of(hertz: np.ndarray | float) -> np.ndarray:
+        >>> round(MelConfig().band(MelConfig().low)), round(MelConfig().band(MelConfig().high))
+        (-1, 128)
+        """
+        low, high = _mel(self.low), _mel(self.high)
+        return float((_mel(hertz) - low) / (high - low) * (self.mels + 1) - 1)
+
+
+def _mel(hertz: np.ndarray | float) -> np.ndarray:
     """O'Shaughnessy's mel scale with Kaldi's constants."""
     return 1127.0 * np.log1p(np.asarray(hertz) / 700.0)
 
@@ -221,10 +230,10 @@ def mel_filterbank(config: MelConfig, warp: float = 1.0) -> Tensor:
     nyquist = config.sample_rate / 2
     if not 0 <= config.low < config.high <= nyquist:
         raise ValueError(f"mel filters need 0 <= low < high <= {nyquist:.0f} Hz; got {config.low} to {config.high}")
-    edges = np.linspace(mel_of(config.low), mel_of(config.high), config.mels + 2)
+    edges = np.linspace(_mel(config.low), _mel(config.high), config.mels + 2)
     if warp != 1.0:
-        edges = mel_of(np.clip(_warp_frequency(_hertz(edges), warp, nyquist), 0.0, nyquist))
-    bins = mel_of(np.arange(config.fft // 2 + 1) * config.sample_rate / config.fft)
+        edges = _mel(np.clip(_warp_frequency(_hertz(edges), warp, nyquist), 0.0, nyquist))
+    bins = _mel(np.arange(config.fft // 2 + 1) * config.sample_rate / config.fft)
     left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     filters = np.minimum((bins - left) / (centre - left), (right - bins) / (right - centre)).clip(0)
     filters[:, -1] = 0.0  # Kaldi leaves the Nyquist bin out

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib import image as pictures
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.image import imsave
 from matplotlib.ticker import PercentFormatter
 from matplotlib.transforms import blended_transform_factory
 from torch import Tensor
@@ -163,7 +163,7 @@ def spectrogram_png(log_mel: Tensor, decibels: float = 70.0) -> bytes:
     loudest = float(values.max())
     buffer = io.BytesIO()
     floor = loudest - decibels * np.log(10) / 10
-    imsave(buffer, values, cmap="cividis", vmin=floor, vmax=loudest, origin="lower", format="png")
+    pictures.imsave(buffer, values, cmap="cividis", vmin=floor, vmax=loudest, origin="lower", format="png")
     return buffer.getvalue()
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kws_imagebind import svg
-from kws_imagebind.audio import MelConfig, log_mel, mel_of
+from kws_imagebind.audio import MelConfig, log_mel
 from kws_imagebind.datasets import Utterance
 from kws_imagebind.evaluation import Evaluation
 from kws_imagebind.plots import spectrogram_png
@@ -80,14 +80,8 @@ def spectrogram(waveform: Tensor, sample_rate: int) -> str:
     padded = F.pad(waveform, (0, max(0, config.window - len(waveform))))
     picture = base64.b64encode(spectrogram_png(log_mel(padded[None], config)[0])).decode("ascii")
     seconds = len(waveform) / sample_rate
-    marks = [(f"{hertz / 1000:g} kHz", _height(hertz, config)) for hertz in HERTZ if hertz < config.high]
+    marks = [(f"{hertz / 1000:g} kHz", (config.band(hertz) + 0.5) / MELS) for hertz in HERTZ if hertz < config.high]
     return str(_macros().spectrogram(picture, seconds, _seconds(seconds), marks))
-
-
-def _height(hertz: float, config: MelConfig) -> float:
-    """Where a frequency stands between the lowest and the highest of the picture, from 0 to 1."""
-    low, at, high = (mel_of(each) for each in (config.low, hertz, config.high))
-    return (at - low) / (high - low)
 
 
 def _seconds(total: float, most: int = 6) -> list[tuple[str, float]]:
