@@ -221,6 +221,9 @@ def test_statistics_come_with_interval_n_chance_and_matrix(demo: Demo) -> None:
     assert "64 of 315 clips, drawn with seed 0" in result.inner_text()
     assert result.get_by_role("img", name="confusion matrix").is_visible()
     demo.picture("statistics")
+    page.set_viewport_size({"width": 390, "height": 800})  # a telephone: only the matrix scrolls sideways
+    demo.picture("narrow")
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= 390
 
 
 def test_two_visitors_at_once_get_their_own_answers(demo: Demo, browser: sync_api.Browser) -> None:

@@ -29,7 +29,7 @@ from kws_imagebind.prompts import PromptError
 from kws_imagebind.zero_shot import Average, ZeroShotClassifier
 
 MAX_SECONDS = 30.0  # of a visitor's recording; a spoken keyword takes one
-MAX_BYTES = 10_000_000  # of an upload: half a minute of 48 kHz stereo at 24 bits is 8.6 MB
+MAX_BYTES = 10 * 2**20  # of an upload: half a minute of 48 kHz stereo at 24 bits is 8.6 MB
 MAX_WORDS = 500
 MAX_LETTERS = 20_000  # of the whole list
 KEPT_MINUTES = 15  # that an upload may be played again
