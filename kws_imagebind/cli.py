@@ -216,6 +216,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     from kws_imagebind.demo import check_installed
 
     check_installed()
+    _say("starting the demo, which takes some seconds")
     import kws_imagebind as kws
     from kws_imagebind.demo.answers import Answers
     from kws_imagebind.demo.app import serve

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import shutil
+import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from html import unescape
@@ -271,3 +272,14 @@ def test_without_its_extra_the_command_says_which_to_install(
     assert main(["demo", "--no-browser"]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "gradio" in error and "extra 'demo'" in error
+
+
+def test_an_address_that_cannot_be_had_is_named() -> None:
+    from kws_imagebind.demo.app import launch
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(DemoError, match=rf"cannot listen on 127\.0\.0\.1:{port} .*another --port"):
+            launch(None, port=port)  # type: ignore[arg-type]
+    with pytest.raises(DemoError, match=r"cannot listen on 192\.0\.2\.1 .*another --host"):  # RFC 5737: nobody's
+        launch(None, host="192.0.2.1")  # type: ignore[arg-type]

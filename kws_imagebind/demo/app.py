@@ -293,8 +293,8 @@ def _check_address(host: str, port: int | None) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port or 0))
     except (OSError, OverflowError) as error:
-        at = f"{host}:{port}" if port else host
-        raise DemoError(f"cannot listen on {at} ({error}); choose another --port, or leave it out") from error
+        at, other = (f"{host}:{port}", "--port") if port else (host, "--host")
+        raise DemoError(f"cannot listen on {at} ({error}); choose another {other}, or leave it out") from error
 
 
 def _interrupt(*_: object) -> None:
