@@ -30,6 +30,7 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="playwright, which 
 PROJECT = Path(__file__).parents[1]
 SPOKEN = sample_folder() / "stop" / "04098292_nohash_0.wav"
 PATIENCE = 60_000  # milliseconds, for a machine that has much else to do
+sync_api.expect.set_options(timeout=PATIENCE)
 # What Chromium would ask the world on its own, before any page is opened.
 QUIET = (
     "--disable-background-networking", "--disable-component-update", "--disable-default-apps", "--disable-sync",
@@ -150,7 +151,7 @@ def demo(served: tuple[str, Path], browser: sync_api.Browser) -> Iterator[Demo]:
 
 
 def expect_best(demo: Demo, word: str) -> None:
-    sync_api.expect(demo.page.locator("#ranking .best strong")).to_have_text(word, timeout=PATIENCE)
+    sync_api.expect(demo.page.locator("#ranking .best strong")).to_have_text(word)
 
 
 def test_a_word_that_is_spoken_comes_first(demo: Demo) -> None:
@@ -228,6 +229,7 @@ def test_statistics_come_with_interval_n_chance_and_matrix(demo: Demo) -> None:
 
 def test_two_visitors_at_once_get_their_own_answers(demo: Demo, browser: sync_api.Browser) -> None:
     pages = [demo.page, browser.new_context().new_page()]
+    pages[1].set_default_timeout(PATIENCE)
     demo.watch(pages[1])
     pages[1].goto(demo.address)
     for page in pages:
@@ -235,18 +237,25 @@ def test_two_visitors_at_once_get_their_own_answers(demo: Demo, browser: sync_ap
     for page, word in zip(pages, ("yes", "no"), strict=True):
         page.locator("#recording input[type=file]").set_input_files(next((sample_folder() / word).glob("*.wav")))
     for page, word in zip(pages, ("yes", "no"), strict=True):
-        sync_api.expect(page.locator("#ranking .best strong")).to_have_text(word, timeout=PATIENCE)
+        sync_api.expect(page.locator("#ranking .best strong")).to_have_text(word)
     pages[1].context.close()
 
 
 def test_the_page_works_by_keyboard_and_in_the_dark(demo: Demo, browser: sync_api.Browser) -> None:
     context = browser.new_context(color_scheme="dark", viewport={"width": 1180, "height": 900})
+    context.set_default_timeout(PATIENCE)
     page = context.new_page()
     demo.watch(page)
     page.goto(demo.address)
     page.get_by_role("tab", name="Your voice").focus()
-    for key in ("Tab", "Enter", "Tab", "Tab", "Enter"):  # to the next tab, into it, past the third, to its button
+    draw = page.get_by_role("button", name="Draw a clip")
+    for key in ("Tab", "Enter"):
         page.keyboard.press(key)
+    draw.wait_for()
+    for key in ("Tab", "Tab"):  # past the third tab
+        page.keyboard.press(key)
+    sync_api.expect(draw).to_be_focused()
+    page.keyboard.press("Enter")
     page.locator("#heard .verdict").wait_for()
     light = demo.page.locator("body").evaluate("element => getComputedStyle(element).backgroundColor")
     assert page.locator("body").evaluate("element => getComputedStyle(element).backgroundColor") != light
