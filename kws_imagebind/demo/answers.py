@@ -54,7 +54,7 @@ _FOLDER = re.compile(r"^(?:[A-Za-z]:)?[^:;]*[/\\](?=[^/\\:]+: )")  # before a fi
 def sentence(error: Exception) -> str:
     """What an error says, as a sentence for a page: files without their folders, which are nobody's business.
 
-    >>> sentence(AudioError("/tmp/gradio/1a2b/hello.wav: the file is empty (0 bytes)"))
+    >>> sentence(AudioError("/var/uploads/1a2b/hello.wav: the file is empty (0 bytes)"))
     'hello.wav: the file is empty (0 bytes).'
     >>> sentence(KeywordError("no keyword is given; expected a list such as 'yes,no,stop'"))
     "No keyword is given; expected a list such as 'yes,no,stop'."
