@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 BIN    := $(VENV)/bin
 
-.PHONY: evaluate test check format benchmark clean
+.PHONY: evaluate demo test check format benchmark clean
 
 evaluate: $(VENV)/.installed  ## the main job, offline: the bundled encoder on the bundled sample, into report/
 	$(BIN)/kws-imagebind evaluate --output report
@@ -21,6 +21,9 @@ format: $(VENV)/.installed-all  ## what ruff can mend by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+demo: $(VENV)/.installed-demo  ## a page to speak to, on this machine only
+	$(BIN)/kws-imagebind demo
+
 benchmark: $(VENV)/.installed  ## the figures of the README's speed table
 	$(BIN)/python -m benchmarks.throughput
 
@@ -34,9 +37,13 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable ".[plots]"
 	touch $@
 
-$(VENV)/.installed-all: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable ".[plots,train,vision,test,check]"
+$(VENV)/.installed-demo: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable ".[plots,demo]"
 	touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-all: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable ".[plots,demo,train,vision,test,check]"
+	touch $@ $(VENV)/.installed $(VENV)/.installed-demo
 
 clean:
 	rm -rf .venv .venv-* .cache report

@@ -7,6 +7,7 @@ cividis for shares, Okabe and Ito's palette (2008) for the rest.
 
 from __future__ import annotations
 
+import io
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib import image as pictures
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import PowerNorm
@@ -148,6 +150,21 @@ def distribution_figure(clips: Sequence[int], labels: Sequence[str], title: str)
     axes.set_xlabel("clips")
     _entitle(axes, title, f"n = {sum(clips):,} clips", width)
     return figure
+
+
+def spectrogram_png(log_mel: Tensor, decibels: float = 70.0) -> bytes:
+    """The bare picture of a log-mel spectrogram, one pixel a value, low frequencies at the bottom.
+
+    Args:
+        log_mel: (mels, frames), natural logarithms of power.
+        decibels: from the loudest value down to what is drawn darkest.
+    """
+    values = log_mel.numpy()
+    loudest = float(values.max())
+    buffer = io.BytesIO()
+    floor = loudest - decibels * np.log(10) / 10
+    pictures.imsave(buffer, values, cmap="cividis", vmin=floor, vmax=loudest, origin="lower", format="png")
+    return buffer.getvalue()
 
 
 def save_figure(figure: Figure, path: Path) -> None:

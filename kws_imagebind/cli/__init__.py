@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
-from kws_imagebind.cli import catalogue, measuring, recordings, runs
+from kws_imagebind.cli import catalogue, measuring, page, recordings, runs
 from kws_imagebind.cli.options import BAD_INPUT, say
 
 INTERRUPTED = 130
@@ -29,6 +29,7 @@ COMMANDS: tuple[Callable[[argparse._SubParsersAction], None], ...] = (
     catalogue.add_describe,
     recordings.add_submit,
     measuring.add_prompts,
+    page.add_demo,
     catalogue.add_download,
     catalogue.add_list,
 )
@@ -63,6 +64,7 @@ def bad_input() -> tuple[type[Exception], ...]:
     from kws_imagebind.audio import AudioError
     from kws_imagebind.cache import CacheError
     from kws_imagebind.datasets import DatasetError
+    from kws_imagebind.demo import DemoError
     from kws_imagebind.download import DownloadError
     from kws_imagebind.embedding_map import MapError
     from kws_imagebind.encoders import EncoderError
@@ -76,6 +78,7 @@ def bad_input() -> tuple[type[Exception], ...]:
         AudioError,
         CacheError,
         DatasetError,
+        DemoError,
         DownloadError,
         EncoderError,
         KeywordError,

@@ -1,0 +1,22 @@
+"""A page to speak to. `answers` is what its tabs say, `panels` how; `app` puts it on the screen with Gradio."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+NEEDED = ("gradio", "matplotlib")
+
+
+class DemoError(RuntimeError):
+    """A demo that cannot be started; the message says what would do."""
+
+
+def check_installed() -> None:
+    """Says before anything is loaded that the demo cannot be shown.
+
+    Raises:
+        DemoError: a package of the extra `demo` is missing.
+    """
+    missing = [package for package in NEEDED if find_spec(package) is None]
+    if missing:
+        raise DemoError(f"the demo needs {' and '.join(missing)}; install this package with its extra 'demo'")

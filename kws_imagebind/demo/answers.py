@@ -1,0 +1,195 @@
+"""What the demo answers: recordings and words in, pieces of a page out. No Gradio, and nothing kept between calls.
+
+Whatever a visitor gives, the answer is a piece of a page: a result, or one sentence that says what is wrong.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+import kws_imagebind as kws
+from kws_imagebind.audio import AudioError, load_audio
+from kws_imagebind.cache import CacheError
+from kws_imagebind.datasets import Dataset, DatasetError, Utterance
+from kws_imagebind.demo import panels
+from kws_imagebind.embedding import load_utterance
+from kws_imagebind.encoders import Encoder, EncoderError
+from kws_imagebind.encoders.base import VariantEncoder
+from kws_imagebind.keywords import KeywordError, check_keywords, label, spoken
+from kws_imagebind.metrics import MetricError
+from kws_imagebind.phonemes import PronunciationError
+from kws_imagebind.prompts import PromptError
+from kws_imagebind.zero_shot import Average, ZeroShotClassifier
+
+MAX_SECONDS = 30.0  # of a visitor's recording; a spoken keyword takes one
+MAX_BYTES = 10 * 2**20  # of an upload: half a minute of 48 kHz stereo at 24 bits is 8.6 MB
+MAX_WORDS = 500
+MAX_LETTERS = 20_000  # of the whole list
+KEPT_MINUTES = 15  # that an upload may be played again
+BATCH = 16  # clips between two steps of the progress bar
+SHOWN = 12  # words of a ranking; the rest folds away
+SHOWN_OF_A_CLIP = 5
+
+VISITORS_ERRORS = (
+    AudioError,
+    CacheError,
+    DatasetError,
+    EncoderError,
+    KeywordError,
+    MetricError,
+    PromptError,
+    PronunciationError,
+)
+
+_FOLDER = re.compile(r"^(?:[A-Za-z]:)?[^:;]*[/\\](?=[^/\\:]+: )")  # before a file's name, at the head of an error
+
+
+def sentence(error: Exception) -> str:
+    """What an error says, as a sentence for a page: files without their folders, which are nobody's business.
+
+    >>> sentence(AudioError("/var/uploads/1a2b/hello.wav: the file is empty (0 bytes)"))
+    'hello.wav: the file is empty (0 bytes).'
+    >>> sentence(KeywordError("no keyword is given; expected a list such as 'yes,no,stop'"))
+    "No keyword is given; expected a list such as 'yes,no,stop'."
+    """
+    text = str(error).rstrip(".")
+    if isinstance(error, AudioError):
+        name = _FOLDER.sub("", text)
+        return f"{name}."
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """The keywords of a list as people write one: between commas, semicolons or lines.
+
+    >>> words_of("lamp, kettle=/K EH T AH L/; tea pot\\n\\nwindow,")
+    ('lamp', 'kettle=/K EH T AH L/', 'tea pot', 'window')
+
+    Raises:
+        KeywordError: there is none, one comes twice, or there are too many.
+    """
+    if len(text) > MAX_LETTERS:
+        raise KeywordError(f"the list has {len(text):,} letters; at most {MAX_LETTERS:,} are expected")
+    words = [word for word in re.split(r"[,;\n]", text) if word.strip()]
+    if not words:
+        raise KeywordError("the list of words is empty; write some, such as: yes, no, stop")
+    if len(words) > MAX_WORDS:
+        raise KeywordError(f"the list has {len(words):,} words; at most {MAX_WORDS:,} are expected")
+    return check_keywords(words)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Everything the page can be asked. Visitors share it, and it holds nothing of theirs.
+
+    Attributes:
+        encoder: what listens.
+        dataset: whose clips the random clip and the statistics are drawn from.
+        cache: folder of embeddings, those of the data set only.
+        templates: prompts; by default the encoder's own.
+        average: of several templates, "embedding" or "score".
+        lots: draws the random clips.
+    """
+
+    encoder: Encoder
+    dataset: Dataset
+    cache: Path
+    templates: Sequence[str] | None = None
+    average: Average = "embedding"
+    lots: random.Random = field(default_factory=random.Random, compare=False)
+
+    def spot(self, recording: str | None, words: str) -> tuple[str, str]:
+        """The ranking of the words for a recording, and its spectrogram.
+
+        Args:
+            recording: path of a file, or None while there is none.
+            words: the list as it was typed.
+        """
+        if recording is None:
+            return panels.hint("Record or upload a word, and the list is ranked here."), ""
+        spectrogram = ""
+        try:
+            spectrogram = self._spectrogram(recording)
+            return self._ranking(recording, words), spectrogram
+        except VISITORS_ERRORS as error:
+            return panels.notice(sentence(error)), spectrogram
+
+    def draw(self) -> tuple[tuple[int, np.ndarray] | None, str, str]:
+        """A random clip of the data set to play, as (hertz, int16 samples), what was heard, and its spectrogram."""
+        try:
+            utterance = self.lots.choice(self.dataset.utterances)
+            waveform = load_utterance(utterance, self.encoder.sample_rate)
+            heard = self._heard(utterance)
+        except VISITORS_ERRORS as error:
+            return None, panels.notice(sentence(error)), ""
+        samples = (waveform.clamp(-1, 1) * 32767).round().numpy().astype(np.int16)
+        return (self.encoder.sample_rate, samples), heard, panels.spectrogram(waveform, self.encoder.sample_rate)
+
+    def statistics(self, clips: float | None, seed: float | None) -> Iterator[str]:
+        """How far the encoder gets on a random part of the data set: progress first, the evaluation at the end.
+
+        Args:
+            clips: how many; None, as an emptied field gives it, is answered by a sentence.
+            seed: of the draw.
+        """
+        if not (_is_whole(clips) and _is_whole(seed)):
+            yield panels.notice("The number of clips and the seed are whole numbers; write such as 64 and 0.")
+            return
+        try:
+            yield from self._evaluation(self.dataset.subset(int(clips or 0), int(seed or 0)), int(seed or 0))
+        except VISITORS_ERRORS as error:
+            yield panels.notice(sentence(error))
+
+    def _evaluation(self, dataset: Dataset, seed: int) -> Iterator[str]:
+        scorer = self._scorer(dataset.keywords)
+        yield from self._encoding(dataset)
+        audio = kws.embed(self.encoder, dataset, self.cache)
+        drawn = seed if len(dataset) < len(self.dataset) else None
+        yield panels.evaluation(kws.evaluate(scorer(audio), audio, drawn))
+
+    def _encoding(self, dataset: Dataset) -> Iterator[str]:
+        yield panels.progress(0, len(dataset))
+        for start in range(0, len(dataset), BATCH):
+            part = replace(dataset, utterances=dataset.utterances[start : start + BATCH])
+            kws.embed(self.encoder, part, self.cache)
+            yield panels.progress(start + len(part), len(dataset))
+
+    def _scorer(self, words: Sequence[str]) -> ZeroShotClassifier:
+        return ZeroShotClassifier(self.encoder, words, self.templates, self.average)
+
+    def _spectrogram(self, recording: str) -> str:
+        if not Path(recording).is_file():
+            raise AudioError(f"Recordings are kept for {KEPT_MINUTES} minutes, and yours is gone; record it again")
+        rate = self.encoder.sample_rate
+        return panels.spectrogram(load_audio(recording, rate, MAX_SECONDS), rate)
+
+    def _ranking(self, recording: str, words: str) -> str:
+        keywords = words_of(words)
+        ranked = kws.spot(recording, keywords, self.encoder, self.templates, self.average)
+        return panels.ranking(ranked, self._said(keywords, ranked[:SHOWN]), SHOWN)
+
+    def _heard(self, utterance: Utterance) -> str:
+        audio = kws.embed(self.encoder, replace(self.dataset, utterances=(utterance,)), self.cache)
+        scores = self._scorer(self.dataset.keywords)(audio)
+        ranked = sorted(zip(scores.labels, scores.values[0].tolist(), strict=True), key=lambda pair: -pair[1])
+        said = self._said(self.dataset.keywords, ranked[:SHOWN_OF_A_CLIP])
+        return panels.drawn(utterance, ranked, said, SHOWN_OF_A_CLIP)
+
+    def _said(self, keywords: Sequence[str], ranked: Sequence[tuple[str, float]]) -> dict[str, str]:
+        """How the encoder reads each word it ranks, where it reads sounds."""
+        if not isinstance(self.encoder, VariantEncoder):
+            return {}
+        shown = {word for word, _ in ranked}
+        texts = {label(keyword): spoken(keyword) for keyword in keywords if label(keyword) in shown}
+        return {word: " or ".join(self.encoder.variants(text)) for word, text in texts.items()}
+
+
+def _is_whole(number: float | None) -> bool:
+    return isinstance(number, int | float) and math.isfinite(number) and number == int(number)
