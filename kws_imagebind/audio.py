@@ -195,6 +195,15 @@ class MelConfig:
         """How many whole windows fit into `samples` samples."""
         return max(0, 1 + (samples - self.window) // self.hop)
 
+    def band(self, hertz: float) -> float:
+        """The row of a spectrogram that a frequency lies in, 0 being the centre of the lowest filter.
+
+        >>> round(MelConfig().band(MelConfig().low)), round(MelConfig().band(MelConfig().high))
+        (-1, 128)
+        """
+        low, high = _mel(self.low), _mel(self.high)
+        return float((_mel(hertz) - low) / (high - low) * (self.mels + 1) - 1)
+
 
 def _mel(hertz: np.ndarray | float) -> np.ndarray:
     """O'Shaughnessy's mel scale with Kaldi's constants."""
