@@ -4,10 +4,13 @@ PYTHON ?= python3
 VENV   := .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 BIN    := $(VENV)/bin
 
-.PHONY: evaluate test check format benchmark clean
+.PHONY: evaluate notebook test check format benchmark clean
 
 evaluate: $(VENV)/.installed  ## the main job, offline: the bundled encoder on the bundled sample, into report/
 	$(BIN)/kws-imagebind evaluate --output report
+
+notebook: $(VENV)/.installed-all  ## runs the notebooks offline and keeps their outputs
+	$(BIN)/python scripts/notebook.py KWS-ImageBind.ipynb examples/helpers.ipynb
 
 test: $(VENV)/.installed-all  ## the test suite, offline
 	$(BIN)/python -m pytest -n 2
@@ -35,7 +38,7 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	touch $@
 
 $(VENV)/.installed-all: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable ".[plots,train,vision,test,check]"
+	$(BIN)/python -m pip install --quiet --editable ".[plots,map,notebook,train,vision,test,check]"
 	touch $@ $(VENV)/.installed
 
 clean:

@@ -35,8 +35,9 @@ def show(figure: Figure, alt: str = "") -> None:
     from kws_imagebind.plots import png
 
     data, width = png(figure, WIDTH)
-    texts = [text.get_text() for axes in figure.axes for text in axes.texts if text.get_fontweight() == "bold"]
-    told = alt or next((text for text in texts[::-1]), "figure")
+    texts = [text for axes in figure.axes for text in axes.texts if text.get_text()]
+    title = max(texts, key=lambda text: (text.get_fontsize(), text.get_fontweight() == "bold"), default=None)
+    told = alt or (title.get_text() if title else "figure")
     content = {"image/png": base64.b64encode(data).decode(), "text/plain": told}
     display(content, metadata={"image/png": {"width": width, "alt": told}}, raw=True)
 

@@ -46,9 +46,13 @@ class OpenSetStudy:
         return int((self.scores[kind] < self.threshold).sum())
 
     def __str__(self) -> str:
-        lines = [f"{'turned away':<14}{'by two more prompts':>20}{'by the threshold':>18}{'of clips':>10}"]
+        areas = dict(zip([WORDS, SILENCE, "both"], [WORDS, NOISE, ""], strict=True))
+        auroc = {areas[outcome.outsiders]: outcome.auroc for outcome in self.outcomes}
+        lines = [f"{'turned away':<14}{'of clips':>9}{'by two prompts':>16}{'by threshold':>14}   AUROC"]
         for kind, (clips, answered) in self.prompted.items():
-            lines.append(f"{kind:<14}{answered:>20,}{self.turned_away(kind):>18,}{clips:>10,}")
+            area = auroc.get(kind)
+            told = f"   {area.estimate:.3f} [{area.low:.3f}, {area.high:.3f}]" if area else ""
+            lines.append(f"{kind:<14}{clips:>9,}{answered:>16,}{self.turned_away(kind):>14,}{told}")
         return "\n".join(lines)
 
 

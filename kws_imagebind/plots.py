@@ -24,6 +24,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import PercentFormatter
 from matplotlib.transforms import blended_transform_factory
+from PIL import Image  # matplotlib needs it too
 from torch import Tensor
 
 from kws_imagebind.audio import MelConfig, log_mel
@@ -37,7 +38,7 @@ DPI = 120
 LONGEST_LABEL = 26  # letters; what is longer is cut with an ellipsis
 LARGEST = 30.0  # inches of a matrix or a list of words: beyond it rows get thinner, not the figure larger
 THINNEST_ROW_WITH_LABEL = 0.1  # inches: 7 points, below which letters run into each other
-THINNEST_CELL_WITH_NUMBER = 0.25  # inches: room for three digits
+THINNEST_CELL_FOR_A_DIGIT = 0.0825  # inches: three digits want a quarter
 SCREEN_DPI = 96  # pixels of a page to the inch
 SHARP = 1.6  # pixels of a picture to one of a page, for fine screens
 HERTZ = (250, 500, 1_000, 2_000, 4_000)  # named beside a spectrogram
@@ -45,7 +46,9 @@ SPECTROGRAM = MelConfig(mels=64)
 RANGE = 9.0  # of a spectrogram, in nepers below its loudest point: 78 dB
 
 
-def confusion_matrix_figure(matrix: Tensor | np.ndarray, labels: Sequence[str], title: str) -> Figure:
+def confusion_matrix_figure(
+    matrix: Tensor | np.ndarray, labels: Sequence[str], title: str, side: float = 9.5
+) -> Figure:
     """Which word is taken for which: a row for each spoken word, a column for each predicted one.
 
     The colour is the share of the row, so that words with few clips read like those with many, on a root scale that
@@ -55,6 +58,7 @@ def confusion_matrix_figure(matrix: Tensor | np.ndarray, labels: Sequence[str], 
         matrix: (classes, classes) counts, row = true, column = predicted.
         labels: names of the classes.
         title: what was tested.
+        side: inches of the matrix, where its words can be read at that size.
 
     Raises:
         ValueError: the matrix is not square or has another size than there are labels.
@@ -65,7 +69,7 @@ def confusion_matrix_figure(matrix: Tensor | np.ndarray, labels: Sequence[str], 
         raise ValueError(f"a confusion matrix of shape {counts.shape} for {classes} labels; expected a row for each")
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
-    cell = _pitch(classes, widest=max(0.6, 2.6 / classes), narrowest=0.17)
+    cell = _pitch(classes, widest=max(0.6, 2.6 / classes), narrowest=min(0.17, side / 35), room=side)
     side = cell * classes
     figure = Figure(figsize=(side, side), dpi=DPI)  # of the cells alone: saving adds what stands around them
     axes = figure.add_axes((0, 0, 1, 1))
@@ -76,7 +80,7 @@ def confusion_matrix_figure(matrix: Tensor | np.ndarray, labels: Sequence[str], 
     _name_rows(axes.yaxis, labels, cell)
     _name_rows(axes.xaxis, labels, cell)
     axes.tick_params(axis="x", rotation=90)
-    if cell >= THINNEST_CELL_WITH_NUMBER:
+    if cell >= THINNEST_CELL_FOR_A_DIGIT * len(str(counts.max(initial=0))):
         _write_counts(axes, counts, shares, _font_size(cell))
     height = min(side, 3.0)
     bar = figure.colorbar(
@@ -101,13 +105,38 @@ def per_class_figure(per_class: Sequence[Interval], labels: Sequence[str], chanc
     Raises:
         ValueError: there is not one interval for each label.
     """
+    return _intervals_figure(per_class, labels, chance, title, _count(per_class))
+
+
+def prompt_figure(trials: Mapping[str, Interval], chance: float, title: str) -> Figure:
+    """The accuracy with each template and its interval, from the best to the worst, beside the chance level.
+
+    Args:
+        trials: accuracy by template, all on the same clips.
+        chance: accuracy of a guess, from 0 to 1.
+        title: what was tested.
+    """
+    clips = max((interval.n for interval in trials.values()), default=0)
+    names = [f"“{template}”" for template in trials]
+    caption = f"the same {clips:,} clips for each; {{}} stands for the word"
+    return _intervals_figure(list(trials.values()), names, chance, title, caption, width=4.4, longest=60)
+
+
+def _intervals_figure(
+    intervals: Sequence[Interval],
+    labels: Sequence[str],
+    chance: float,
+    title: str,
+    caption: str,
+    width: float = 5.5,
+    longest: int = LONGEST_LABEL,
+) -> Figure:
     rows = sorted(
-        zip(per_class, labels, strict=True),
+        zip(intervals, labels, strict=True),
         key=lambda row: (row[0].n == 0, -row[0].estimate if row[0].n else 0.0, row[1]),
     )
     pitch = _pitch(len(rows), widest=0.26, narrowest=0.15)
-    width, height = 5.5, pitch * len(rows)
-    figure = Figure(figsize=(width, height), dpi=DPI)
+    figure = Figure(figsize=(width, pitch * len(rows)), dpi=DPI)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_xlim(-0.01, 1.01)
     axes.set_ylim(len(rows) - 0.5, -0.5)
@@ -116,15 +145,15 @@ def per_class_figure(per_class: Sequence[Interval], labels: Sequence[str], chanc
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     _draw_intervals(axes, [interval for interval, _ in rows], pitch)
-    _name_rows(axes.yaxis, [label for _, label in rows], pitch)
+    _name_rows(axes.yaxis, [label for _, label in rows], pitch, longest)
     axes.axvline(chance, color=VERMILION, linestyle="--", linewidth=1.2)
     beside = blended_transform_factory(axes.transData, axes.transAxes)
     axes.annotate(
         f"chance {100 * chance:.1f} %", (chance, 1), (3, 2), xycoords=beside, textcoords="offset points",
         color=VERMILION, fontsize=8, annotation_clip=False,
     )  # fmt: skip
-    axes.set_xlabel(f"accuracy with its {_level(per_class)}")
-    _entitle(axes, title, _count(per_class), width, above=12)
+    axes.set_xlabel(f"accuracy with its {_level(intervals)}")
+    _entitle(axes, title, caption, width, above=12)
     return figure
 
 
@@ -226,8 +255,9 @@ def similarity_figure(cosines: Tensor | np.ndarray, spoken: Sequence[str], words
     for row, column in np.ndindex(values.shape):
         light = values[row, column] > low + 0.55 * (high - low)
         nearest = column == int(values[row].argmax())
+        number = f"{values[row, column]:.2f}".replace("-0.00", "0.00")
         axes.text(
-            column, row, f"{values[row, column]:.2f}", ha="center", va="center", fontsize=min(8.0, 17 * cell),
+            column, row, number, ha="center", va="center", fontsize=min(8.0, 17 * cell),
             color="black" if light else "white", weight="bold" if nearest else "normal",
         )  # fmt: skip
         if nearest:
@@ -242,7 +272,7 @@ def similarity_figure(cosines: Tensor | np.ndarray, spoken: Sequence[str], words
 
 
 def map_figure(places: np.ndarray, spoken: Sequence[str], right: Sequence[bool], title: str) -> Figure:
-    """Clips where their embeddings lie on a plane, each word's name at the middle of its clips.
+    """Clips where their embeddings lie on a plane, each word's name above the middle of its clips.
 
     Args:
         places: (n, 2); only who is near whom means something.
@@ -259,16 +289,25 @@ def map_figure(places: np.ndarray, spoken: Sequence[str], right: Sequence[bool],
     figure = Figure(figsize=(6.4, 5.6), dpi=DPI)
     axes = figure.add_axes((0, 0, 1, 1))
     size = min(22.0, max(4.0, 6_000 / len(names)))
-    axes.scatter(places[hit, 0], places[hit, 1], s=size, color=BLUE, alpha=0.45, linewidths=0, label=f"heard right ({hit.sum():,})")
+    axes.scatter(
+        places[hit, 0],
+        places[hit, 1],
+        s=size,
+        color=BLUE,
+        alpha=0.45,
+        linewidths=0,
+        label=f"heard right ({hit.sum():,})",
+    )
     wrong = f"misheard ({(~hit).sum():,})"
     axes.scatter(places[~hit, 0], places[~hit, 1], s=2.2 * size, color=VERMILION, marker="X", linewidths=0, label=wrong)
-    for word in dict.fromkeys(spoken):
-        x, y = np.median(places[names == word], axis=0)
+    axes.set_aspect("equal", "datalim")
+    axes.margins(0.06)
+    figure.draw_without_rendering()  # only now the axes know their limits
+    for word, x, y in _free_places(places, names, axes):
         text = axes.text(x, y, _cut(word), ha="center", va="center", fontsize=9, weight="bold", parse_math=False)
         text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.set_aspect("equal", "datalim")
     axes.spines[:].set_color(LIGHT_GREY)
     axes.legend(loc="upper left", bbox_to_anchor=(0, -0.01), ncols=2, fontsize=9, frameon=False)
     _entitle(axes, title, f"n = {len(names):,} clips; near means similar, the axes mean nothing", 6.4)
@@ -367,7 +406,7 @@ def published_figure(results: Sequence[PublishedResult], chances: Mapping[str, f
         for each in block:
             y += 1
             _draw_published(axes, each, y, each.source == own)
-            ticks.append((y, f"{_cut(each.system)}"))
+            ticks.append((y, _cut(each.system, 36)))
         y += 1.6
     axes.set_yticks([at for at, _ in ticks], [name for _, name in ticks], fontsize=8, parse_math=False)
     axes.set_ylim(y - 0.6, -0.8)
@@ -399,11 +438,13 @@ def png(figure: Figure, width: float = 700) -> tuple[bytes, int]:
     edge = 0.08  # inches
     inches = figure.get_tightbbox(FigureCanvasAgg(figure).get_renderer()).width + 2 * edge
     shown = min(width, SCREEN_DPI * inches)
-    picture = io.BytesIO()
+    drawn, small = io.BytesIO(), io.BytesIO()
     figure.savefig(
-        picture, format="png", dpi=SHARP * shown / inches, bbox_inches="tight", pad_inches=edge, facecolor="white"
+        drawn, format="png", dpi=SHARP * shown / inches, bbox_inches="tight", pad_inches=edge, facecolor="white"
     )
-    return picture.getvalue(), round(shown)
+    with Image.open(drawn) as picture:  # 256 colours are a third of the bytes, and look the same
+        picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, format="png", optimize=True)
+    return small.getvalue(), round(shown)
 
 
 def save_figure(figure: Figure, path: Path) -> None:
@@ -413,9 +454,9 @@ def save_figure(figure: Figure, path: Path) -> None:
         figure.savefig(part, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.15, facecolor="white")
 
 
-def _pitch(rows: int, widest: float, narrowest: float) -> float:
+def _pitch(rows: int, widest: float, narrowest: float, room: float = 9.5) -> float:
     """Inches from row to row: wide where they are few, thinner with their number, `LARGEST` for all at most."""
-    return min(max(min(widest, 9.5 / rows), narrowest), LARGEST / rows)
+    return min(max(min(widest, room / rows), narrowest), LARGEST / rows)
 
 
 def _font_size(pitch: float) -> float:
@@ -423,17 +464,19 @@ def _font_size(pitch: float) -> float:
     return min(10.0, 0.62 * 72 * pitch)
 
 
-def _name_rows(axis: Axis, labels: Sequence[str], pitch: float) -> None:
+def _name_rows(axis: Axis, labels: Sequence[str], pitch: float, longest: int = LONGEST_LABEL) -> None:
     if pitch < THINNEST_ROW_WITH_LABEL:
         axis.set_ticks([])
         axis.set_label_text(f"{axis.get_label_text()} ({len(labels)} words)".strip())
         return
-    axis.set_ticks(range(len(labels)), [_cut(label) for label in labels], fontsize=_font_size(pitch), parse_math=False)
+    axis.set_ticks(
+        range(len(labels)), [_cut(label, longest) for label in labels], fontsize=_font_size(pitch), parse_math=False
+    )
     axis.set_tick_params(length=0)
 
 
-def _cut(label: str) -> str:
-    return label if len(label) <= LONGEST_LABEL else label[: LONGEST_LABEL - 1] + "…"
+def _cut(label: str, longest: int = LONGEST_LABEL) -> str:
+    return label if len(label) <= longest else label[: longest - 1] + "…"
 
 
 def _write_counts(axes: Axes, counts: np.ndarray, shares: np.ndarray, size: float) -> None:
@@ -482,6 +525,26 @@ def _count(per_class: Sequence[Interval]) -> str:
     return f"n = {sum(sizes):,} clips, {each} a word{rest}"
 
 
+def _free_places(places: np.ndarray, names: np.ndarray, axes: Axes) -> list[tuple[str, float, float]]:
+    """Each word a little above the median of its clips, or as near as other names leave room."""
+    left, right = axes.get_xlim()
+    inch = (right - left) / (axes.get_window_extent().width / DPI)  # of data to an inch, in both directions
+    found: list[tuple[str, float, float]] = []
+    for word in dict.fromkeys(names.tolist()):
+        x, y = (float(value) for value in np.median(places[names == word], axis=0))
+        tries = (y + sign * inch * (0.13 + 0.05 * step) for step in range(20) for sign in (1, -1))
+        free = (
+            at
+            for at in tries
+            if all(
+                abs(at - up) > 0.16 * inch or abs(x - beside) > 0.042 * inch * (len(word) + len(other) + 1)
+                for other, beside, up in found
+            )
+        )
+        found.append((word, x, next(free, y)))
+    return found
+
+
 def _frame(column: int, row: int, colour: str) -> Rectangle:
     return Rectangle((column - 0.46, row - 0.46), 0.92, 0.92, fill=False, edgecolor=colour, linewidth=2)
 
@@ -496,10 +559,11 @@ def _draw_published(axes: Axes, result: PublishedResult, y: float, own: bool) ->
         axes.hlines(y, *result.limits, color=colour, alpha=0.55, linewidth=4)
     axes.plot([result.accuracy], [y], marker, color=colour, markersize=7, clip_on=False)
     n = f", n = {result.n:,}" if result.n else ""
+    number = f"{100 * result.accuracy:.2f}".rstrip("0").rstrip(".")  # as many decimals as the source has
     left = result.accuracy > 0.5
     reach = result.limits[0 if left else 1] if result.limits else result.accuracy
     axes.annotate(
-        f"{100 * result.accuracy:.1f} %{n}", (reach, y), (-8 if left else 8, 0), textcoords="offset points",
+        f"{number} %{n}", (reach, y), (-8 if left else 8, 0), textcoords="offset points",
         va="center", ha="right" if left else "left", fontsize=8, color=GREY,
     )  # fmt: skip
 
