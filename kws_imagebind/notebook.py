@@ -19,7 +19,7 @@ from kws_imagebind.datasets import Dataset, Utterance
 from kws_imagebind.evaluation import Evaluation
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from kws_imagebind.plots import Figure
 
 WIDTH = 700  # pixels of Colab's column
 RATE = 16_000  # hertz of what is played

@@ -6,6 +6,7 @@ missing, and else the bundled encoder on the bundled sample. Without a GPU no ne
 
 from __future__ import annotations
 
+import http.client
 import threading
 import urllib.request
 from dataclasses import dataclass
@@ -179,7 +180,7 @@ def reachable(url: str, seconds: float = PROBE_SECONDS) -> bool:
             request = urllib.request.Request(url, method="HEAD")
             with urllib.request.urlopen(request, timeout=seconds) as answer:
                 answers.append(answer.status < 400)
-        except (OSError, ValueError):
+        except (OSError, ValueError, http.client.HTTPException):
             answers.append(False)
 
     # A thread of its own, because looking up a name has no time limit.
