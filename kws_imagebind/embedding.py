@@ -134,12 +134,13 @@ class _Bar:
         self._bar = tqdm(total=total, initial=done, unit="clip", desc=title, disable=progress is not True)
         self._tell = progress if callable(progress) else None
         self._done, self._total = done, total
-        self.update(0)
+        if self._tell:
+            self._tell(done, total)
 
     def update(self, count: int) -> None:
         self._done += count
         self._bar.update(count)
-        if self._tell:
+        if self._tell and count:
             self._tell(self._done, self._total)
 
     def __enter__(self) -> None:

@@ -13,6 +13,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,6 @@ pytest.importorskip("ipykernel")
 
 import nbformat
 from IPython.core.inputtransformer2 import TransformerManager
-from IPython.utils.capture import capture_output
 from nbformat import NotebookNode
 
 import kws_imagebind as kws
@@ -232,54 +232,68 @@ def test_the_example_runs_from_its_folder(installed: Path) -> None:
     assert texts(found) == texts(read(EXAMPLE)), "run `make notebook`"
 
 
-def test_other_settings_run_too(tmp_path: Path) -> None:
+def test_other_settings_run_too_and_without_scikit_learn_the_map_is_one_plain_sentence(tmp_path: Path) -> None:
     notebook = read(MAIN)
     (settings,) = [cell for cell in code(notebook) if "parameters" in cell.metadata.get("tags", [])]
-    for old, new in (('TASK = "v2-35"', 'TASK = "digits"'), ('TEMPLATES = "auto"', 'TEMPLATES = "bare"'),
-                     ("CLIPS = 0", "CLIPS = 40"), ("SEED = 0", "SEED = 5")):  # fmt: skip
+    for old, new in (
+        ('TASK = "v2-35"', 'TASK = "digits"'),
+        ('TEMPLATES = "auto"', 'TEMPLATES = "bare"'),
+        ("CLIPS = 0", "CLIPS = 40"),
+        ("SEED = 0", "SEED = 5"),
+    ):
         assert old in settings.source
         settings.source = settings.source.replace(old, new)
+    notebook.cells.insert(0, nbformat.v4.new_code_cell("import sys\nsys.modules['sklearn.manifold'] = None"))
     found = keeper.execute(notebook, tmp_path)
     keeper.check(keeper.normalise(found))
     assert "40 recordings" in "\n".join(texts(found))
-
-
-def test_without_scikit_learn_the_map_is_one_plain_sentence(tmp_path: Path) -> None:
-    drawing = next(cell for cell in code(read(MAIN)) if "draw_map" in cell.source)
-    blocked = "import sys\nsys.modules['sklearn.manifold'] = None\nimport torch, types\n"
-    blocked += "from kws_imagebind.notebook import show, tell\naudio = types.SimpleNamespace("
-    blocked += "features=torch.eye(9), utterances=[types.SimpleNamespace(key=str(i)) for i in range(9)])"
-    cells = [nbformat.v4.new_code_cell(blocked), nbformat.v4.new_code_cell(drawing.source)]
-    found = keeper.execute(nbformat.v4.new_notebook(cells=cells), tmp_path)
-    keeper.check(found)
-    (output,) = found.cells[1].outputs
+    (output,) = next(cell for cell in code(found) if "draw_map" in cell.source).outputs
     assert output.data["text/html"].startswith("<p>a map of the embeddings needs scikit-learn: install it")
 
 
-def test_what_a_notebook_shows_has_words_for_those_who_cannot_see_it() -> None:
+class Screen:
+    """Stands for the page: what was displayed, and what that was changed to."""
+
+    def __init__(self) -> None:
+        self.shown: list[dict[str, str]] = []
+
+    def __call__(self, content: Any, raw: bool = False, **_: Any) -> Screen:
+        self.shown.append(content if raw else {"text/html": content.data})
+        return self
+
+    def update(self, content: dict[str, str], raw: bool) -> None:
+        self.shown[-1] = content
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
+    found = Screen()
+    monkeypatch.setattr("kws_imagebind.notebook.display", found)
+    return found
+
+
+def test_what_a_notebook_shows_has_words_for_those_who_cannot_see_it(screen: Screen) -> None:
     from kws_imagebind import notebook as page
     from kws_imagebind.plots import ranking_figure
 
-    with capture_output() as captured:
-        page.show(ranking_figure([("yes", 0.5)], "One recording"))
-        page.listen(kws.load_dataset("sample").utterances[:2])
-        page.tell("a < b")
-    picture, players, sentence = (output.data for output in captured.outputs)
+    page.show(ranking_figure([("yes", 0.5)], "One recording"))
+    page.listen(kws.load_dataset("sample").utterances[:2])
+    page.tell("a < b")
+    picture, players, sentence = screen.shown
     assert picture["text/plain"] == "One recording"
     assert players["text/html"].count("<audio controls") == 2
     assert players["text/plain"] == "players of the recordings backward, backward"
     assert "a &lt; b" in sentence["text/html"]
 
 
-def test_a_player_plays_the_recording(tmp_path: Path) -> None:
+def test_a_player_plays_the_recording(tmp_path: Path, screen: Screen) -> None:
     import soundfile
 
     from kws_imagebind import notebook as page
 
     clip = kws.load_dataset("sample").utterances[0]
-    with capture_output() as captured:
-        page.listen([clip])
-    kind, content = re.findall(r'src="data:audio/(\w+);base64,([^"]+)"', captured.outputs[0].data["text/html"])[0]
+    page.listen([clip])
+    kind, content = re.findall(r'src="data:audio/(\w+);base64,([^"]+)"', screen.shown[0]["text/html"])[0]
     heard = tmp_path / f"heard.{'mp3' if kind == 'mpeg' else 'wav'}"
     heard.write_bytes(base64.b64decode(content))
     original, found = soundfile.info(clip.path), soundfile.info(heard)
@@ -297,15 +311,26 @@ def test_one_recording_of_each_word_is_drawn_by_the_seed() -> None:
     assert len(one_each(kws.load_dataset("sample", task="v2-10"), 99)) == 10
 
 
-def test_the_bar_is_drawn_once_and_then_moved() -> None:
+def test_the_bar_is_drawn_once_and_then_moved(screen: Screen) -> None:
     from kws_imagebind.notebook import Progress
 
-    with capture_output() as captured:
-        bar = Progress("it hears")
-        for done in (0, 10, 24):
-            bar(done, 24)
-    assert [output.data["text/plain"] for output in captured.outputs] == [
-        f"it hears: {done} of 24 clips" for done in (0, 10, 24)
-    ]
-    assert 'value="24" max="24"' in captured.outputs[-1].data["text/html"]
-    assert captured.outputs[1]._repr_mimebundle_ is not None
+    bar = Progress("it hears")
+    for done in (0, 10, 24):
+        bar(done, 24)
+        assert [each["text/plain"] for each in screen.shown] == [f"it hears: {done} of 24 clips"]
+    assert 'value="24" max="24"' in screen.shown[0]["text/html"]
+
+
+def test_the_summary_is_a_table_with_n_interval_chance_and_protocol(screen: Screen) -> None:
+    from kws_imagebind.notebook import summarise
+
+    encoder, dataset = kws.load_encoder("phonebind", device="cpu"), kws.load_dataset("sample", task="v2-10")
+    audio = kws.embed(encoder, dataset)
+    result = kws.evaluate(kws.ZeroShotClassifier(encoder, dataset.keywords)(audio), audio)
+    summarise(result)
+    table = screen.shown[0]["text/html"]
+    low, high = f"{100 * result.accuracy.low:.1f}", f"{100 * result.accuracy.high:.1f}"
+    assert f"**{100 * result.accuracy.estimate:.1f} %**, 95 % interval [{low}, {high}]" in table
+    for part in ("n = 90", "10.0 % (10 words to choose from)", "bundled sample", "phonebind, zero-shot", "9 speakers"):
+        assert part in table
+    assert len({line.count("|") for line in table.splitlines()}) == 1
