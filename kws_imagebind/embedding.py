@@ -195,14 +195,23 @@ def _decoded(
                 yield usable
 
 
+def load_utterance(utterance: Utterance, sample_rate: int) -> Tensor:
+    """The waveform (samples,) of a clip, cut from its file where the clip is a part of it.
+
+    Raises:
+        AudioError: as `load_audio`.
+    """
+    waveform = load_audio(utterance.path, sample_rate)
+    if utterance.crop is None:
+        return waveform
+    start, seconds = utterance.crop
+    first = round(start * sample_rate)
+    return waveform[first : first + round(seconds * sample_rate)]
+
+
 def _try_to_load(utterance: Utterance, sample_rate: int) -> Tensor | AudioError:
     try:
-        waveform = load_audio(utterance.path, sample_rate)
-        if utterance.crop is None:
-            return waveform
-        start, seconds = utterance.crop
-        first = round(start * sample_rate)
-        return waveform[first : first + round(seconds * sample_rate)]
+        return load_utterance(utterance, sample_rate)
     except AudioError as error:
         return error
 

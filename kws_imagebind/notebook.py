@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import soundfile
 from IPython.display import HTML, DisplayHandle, Markdown, display
 
-from kws_imagebind.audio import load_audio
 from kws_imagebind.datasets import Dataset, Utterance
+from kws_imagebind.embedding import load_utterance
 from kws_imagebind.evaluation import Evaluation
 
 if TYPE_CHECKING:
@@ -119,10 +119,7 @@ def tell(sentence: object) -> None:
 
 def _sound(utterance: Utterance) -> str:
     """A recording for a page: as MP3, a tenth of its size, or where libsndfile cannot write that as WAV."""
-    waveform = load_audio(utterance.path, RATE).numpy()
-    if utterance.crop:
-        start, seconds = (round(RATE * each) for each in utterance.crop)
-        waveform = waveform[start : start + seconds]
+    waveform = load_utterance(utterance, RATE).numpy()
     kind, format = ("mpeg", "MP3") if "MP3" in soundfile.available_formats() else ("wav", "WAV")
     sound = io.BytesIO()
     soundfile.write(sound, waveform, RATE, format=format)
