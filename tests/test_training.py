@@ -11,17 +11,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from kws_imagebind.models.phonebind import PHONEME_INDEX, SAMPLES, PhoneBind, PhoneBindConfig
-from kws_imagebind.phonemes import lookup
+from kws_imagebind.models.phonebind import PHONEME_INDEX, SAMPLES, PhoneBind, PhoneBindConfig, phoneme_indices
+from kws_imagebind.phonemes import Pronunciation, lookup
 from kws_imagebind.training import augmentation
-from kws_imagebind.training.alignment import AFTER, BEFORE, FRAME, Recording, align, allowed
+from kws_imagebind.training.alignment import AFTER, BEFORE, FOUND, FRAME, Cut, Recording, _settle, align, allowed
 from kws_imagebind.training.corpus import Corpus, Segment, condition, is_written, write_shard
 from kws_imagebind.training.manifest import read_manifest, write_manifest
-from kws_imagebind.training.phonebind import Recipe, Sampler, Trainer, near_neighbours, rate_at
+from kws_imagebind.training.phonebind import HUMAN, Recipe, Sampler, Trainer, confusable, near_neighbours, rate_at
 
 CONFIG = PhoneBindConfig(mels=16, stem=(4, 8), width=24, blocks=1, text_width=16, text_blocks=1, dim=12)
 WORDS = ("lamp", "kettle", "window", "garden", "pillow", "river", "candle", "monkey", "rocket", "yellow")
-RECIPE = Recipe(steps=6, batch=8, warmup=2, random_negatives=3, neighbours=4)
+RECIPE = Recipe(steps=6, batch=8, warmup=2, random_negatives=3, neighbours=4, mining=2)
 
 
 def tone(hertz: float, seconds: float = 0.4) -> np.ndarray:
@@ -61,6 +61,18 @@ def test_an_unfinished_shard_does_not_count(tmp_path: Path) -> None:
     np.save(tmp_path / "cut.npy", np.zeros(3, np.int16))
     with pytest.raises(FileNotFoundError, match="no finished shard"):
         Corpus(tmp_path.glob("*.tsv"))
+
+
+def test_words_that_may_not_be_learnt_from_are_left_out_of_old_shards(tmp_path: Path) -> None:
+    said = [("lamp", 10), ("tree", 20), ("river", 30), ("small bird", 40), ("candle", 50)]
+    pronunciation = lookup("lamp")[0]
+    segments = [
+        Segment(np.full(length, length, np.int16), "flite", "rms", word, pronunciation) for word, length in said
+    ]
+    write_shard(tmp_path, "old", segments)
+    corpus = Corpus(tmp_path.glob("*.tsv"))
+    assert [segment.word for segment in corpus.segments] == ["lamp", "river", "candle"]
+    assert [len(corpus.audio(index)) for index in range(3)] == [10, 30, 50]
 
 
 def test_a_segment_is_the_word_without_the_silence_around() -> None:
@@ -135,6 +147,64 @@ def test_alignment_finds_the_words_where_they_are_spelled() -> None:
     assert align(Speller(logits[:, :5]), torch.randn(5 * FRAME), [("lamp", lamp), ("go", go)]) == []  # type: ignore[arg-type]
 
 
+def test_a_word_is_found_between_wildcards_where_the_rest_is_unknown() -> None:
+    lamp = lookup("lamp")[0]
+    logits = torch.zeros(1, 40, 40)
+    logits[:, :, 0] = 8
+    for frame, phoneme in zip((5, 7, 9), ("K", "AE", "T"), strict=True):  # nobody wrote this down
+        logits[0, frame, PHONEME_INDEX[phoneme]] = 16
+    for frame, phoneme in zip((20, 22, 24, 26), lamp, strict=True):
+        logits[0, frame, PHONEME_INDEX[phoneme]] = 16
+    waveform = torch.randn(40 * FRAME)
+    (found,) = align(Speller(logits), waveform, [("lamp", lamp)], whole=False)  # type: ignore[arg-type]
+    assert (found.start, found.end) == (20 * FRAME - BEFORE, 27 * FRAME + AFTER) and found.confidence > 0.9
+    (absent,) = align(Speller(logits), waveform, [("goose", lookup("goose")[0])], whole=False)  # type: ignore[arg-type]
+    assert absent.confidence < FOUND
+
+
+def test_a_segment_takes_the_reading_that_it_sounds_like() -> None:
+    first, second = lookup("tomato")
+    recording = Recording(Path("x.ogg"), "sentence", "s", ("tomato",), frozenset(), "x")
+    audio = np.ones(8_000, np.int16)
+
+    class Listener:
+        def encode_audio(self, waveforms: Tensor) -> Tensor:
+            return torch.eye(3)[: len(waveforms)]
+
+        def encode_text(self, readings: list[Pronunciation]) -> Tensor:
+            return torch.tensor([[1.0, 0, 0] if said == second else [0.1, 1, 0] for said in readings])
+
+    cuts = [Cut(audio, ("tomato",), (first, second)), Cut(audio, ("tomato",), (second,))]
+    (kept,) = _settle(recording, cuts, Listener())  # type: ignore[arg-type]
+    assert kept.pronunciation == second  # the second cut is like no reading of its own
+
+
+def test_a_babble_and_a_closed_gate_and_a_codec_do_what_they_say() -> None:
+    torch.manual_seed(0)
+    mel = torch.rand(400, 16, 60) * 0.01 + 0.001
+    mel[:, :, 20:40] += 1
+    loudness = mel.mean((1, 2), keepdim=True)
+    busy = augmentation.babble(mel, loudness)
+    louder = (busy.sum((1, 2)) > 1.001 * mel.sum((1, 2))).float().mean()
+    assert 0.1 < louder < 0.2 and (busy >= mel).all()
+    gated = augmentation.voice_gate(mel)
+    assert torch.equal(gated[:, :, 20:40], mel[:, :, 20:40]) and (gated <= mel).all()
+    assert 0.05 < (gated[:, :, :10].sum((1, 2)) < 0.2 * mel[:, :, :10].sum((1, 2))).float().mean() < 0.3
+    mel[:, 3] *= 1e-6
+    coded = augmentation.codec(mel)
+    assert ((coded == mel) | (coded == 0)).all() and 0.15 < (coded[:, 3] == 0).all(1).float().mean() < 0.35
+    assert (coded[:, 10] > 0).all()
+
+
+def test_light_augmentation_leaves_most_clips_as_they_were_spoken() -> None:
+    waveforms = torch.from_numpy(np.stack([np.pad(tone(800), 4_800)] * 64))
+    spread = []
+    for strength in (0.0, 1.0):
+        torch.manual_seed(0)
+        spread.append(float(augmentation.augment(waveforms, CONFIG.front_end, strength).std(0).mean()))
+    assert spread[0] < 0.9 * spread[1]
+
+
 def test_flagged_and_excluded_words_are_not_cut_out() -> None:
     recording = Recording(Path("x.ogg"), "sentence", "s", ("a", "lamp", "for", "you"), frozenset({"you"}), "x")
     assert allowed(("lamp",), recording)
@@ -151,10 +221,35 @@ def test_near_neighbours_are_the_nearest_by_edit_distance() -> None:
 
 def test_small_sources_are_drawn_oftener_than_their_size(corpus: Corpus) -> None:
     shares = Sampler(corpus, RECIPE).shares
-    assert shares["speechocean762"] > shares["espeak-ng"]  # as many segments, but human
+    assert shares == pytest.approx({"espeak-ng": 1 - HUMAN, "speechocean762": HUMAN})
     waveforms, classes = Sampler(corpus, RECIPE).batch(4)
     assert waveforms.shape == (8, SAMPLES) and classes.max() < 10
     assert torch.equal(Sampler(corpus, RECIPE).batch(4)[0], waveforms)
+
+
+def test_people_and_words_with_few_segments_are_drawn_oftener_than_their_number(tmp_path: Path) -> None:
+    audio = np.ones(4_000, np.int16)
+    said = [("anna", "lamp")] * 16 + [("ben", "river")] * 4 + [("flo", "candle")]
+    people = [Segment(audio, "speechocean762", who, word, lookup(word)[0]) for who, word in said]
+    write_shard(tmp_path, "people", people)
+    write_shard(tmp_path, "voices", [Segment(audio, "flite", name, "lamp", lookup("lamp")[0]) for name in "abbbb"])
+    sampler = Sampler(Corpus(tmp_path.glob("*.tsv")), RECIPE)
+    drawn = np.diff(sampler._cumulative, prepend=0)
+    # A person's share is n / sqrt(n) / sqrt(n) where each says one word only: the same for all three.
+    assert [drawn[:16].sum(), drawn[16:20].sum(), drawn[20]] == pytest.approx([HUMAN / 3] * 3)
+    assert sampler.shares["flite:b"] / sampler.shares["flite:a"] == pytest.approx(4**0.65)
+
+
+def test_the_model_finds_its_own_confusions() -> None:
+    torch.manual_seed(0)
+    model = PhoneBind(CONFIG).eval()
+    said = [lookup(word)[0] for word in WORDS] + [lookup("lamp")[0]]
+    nearest = confusable(model, phoneme_indices(said), 3)
+    assert nearest.shape == (11, 3)
+    assert nearest[0, 0] == 10 and nearest[10, 0] == 0  # the same pronunciation twice is nearest to itself
+    alike = model.encode_text(said)[1] @ model.encode_text(said).T
+    alike[1] = -1
+    assert set(nearest[1]) == set(alike.topk(3).indices.tolist())
 
 
 def test_the_rate_warms_up_holds_and_decays() -> None:
@@ -210,6 +305,16 @@ def test_espeak_speaks_within_the_process() -> None:
     assert len(slow) > 1.3 * len(fast) and 0.05 < np.abs(fast).max() <= 1
     with pytest.raises(ValueError, match="no voice 'nobody'"):
         espeak().speak("window", "nobody", 150, 50, 50)
+
+
+@pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")
+def test_made_up_speakers_differ_from_each_other() -> None:
+    from kws_imagebind.training.espeak import MADE_UP, espeak, made_up_variant
+
+    assert made_up_variant("made001") == made_up_variant("made001") != made_up_variant("made002")
+    spoken = [espeak().speak("window", f"en-us+{name}", 150, 50, 50) for name in MADE_UP[:6]]
+    assert all(np.abs(samples).max() > 0.02 and len(samples) > 4_000 for samples in spoken)
+    assert len({samples.tobytes() for samples in spoken}) == 6
 
 
 @pytest.mark.skipif(shutil.which("festival") is None or shutil.which("flite") is None, reason="no flite or festival")

@@ -35,6 +35,7 @@ class PhoneBindConfig:
     low: float = 60.0  # Hz
     high: float = 7_600.0  # Hz
     stem: tuple[int, int] = (24, 32)  # channels of the two 2-D convolutions
+    stem_blocks: int = 0  # residual 2-D convolutions after them
     width: int = 192
     blocks: int = 6
     kernel: int = 9  # frames of 30 ms
@@ -73,8 +74,26 @@ class ConvNeXtBlock(nn.Module):
         self.scale = nn.Parameter(torch.full((width,), 0.3))
 
     def forward(self, x: Tensor) -> Tensor:  # (B, T, width)
-        h = self.depthwise(x.transpose(1, 2)).transpose(1, 2)
-        return x + self.scale * self.dropout(self.contract(F.gelu(self.expand(self.norm(h)))))
+        return x + self.scale * self.dropout(self.contract(F.gelu(self.expand(self.norm(self._over_time(x))))))
+
+    def _over_time(self, x: Tensor) -> Tensor:
+        """The depthwise convolution as a flat image in channels-last order, which x is in already: twice as fast."""
+        weight, kernel = self.depthwise.weight[:, :, None], self.depthwise.kernel_size[0]
+        image = x.transpose(1, 2)[:, :, None]  # (B, width, 1, T)
+        h = F.conv2d(image, weight, self.depthwise.bias, padding=(0, kernel // 2), groups=x.shape[2])
+        return h[:, :, 0].transpose(1, 2)
+
+
+class SpectralBlock(nn.Module):
+    """A 3 x 3 convolution over frequency and time with a residual: a higher voice is the same pattern, moved up."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, channels, bands, T)
+        return x + F.gelu(self.norm(self.convolution(x)))
 
 
 class AttentionPooling(nn.Module):
@@ -103,6 +122,7 @@ class AudioTower(nn.Module):
         self.norm1 = nn.BatchNorm2d(first)
         self.stem2 = nn.Conv2d(first, second, 3, stride=(2, 1), padding=1)
         self.norm2 = nn.BatchNorm2d(second)
+        self.spectral = nn.ModuleList(SpectralBlock(second) for _ in range(config.stem_blocks))
         self.enter = nn.Linear(second * config.mels // 4, config.width)
         self.blocks = nn.ModuleList(
             ConvNeXtBlock(config.width, config.kernel, config.dropout) for _ in range(config.blocks)
@@ -114,6 +134,8 @@ class AudioTower(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         h = F.gelu(self.norm1(self.stem1(x[:, None])))  # (B, c1, mels/2, T/3)
         h = F.gelu(self.norm2(self.stem2(h)))  # (B, c2, mels/4, T/3)
+        for spectral in self.spectral:
+            h = spectral(h)
         h = self.enter(h.permute(0, 3, 1, 2).flatten(2))  # (B, T/3, width)
         for block in self.blocks:
             h = block(h)

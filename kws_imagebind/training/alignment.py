@@ -3,8 +3,9 @@
     python -m kws_imagebind.training.alignment --recordings DIR --model training/aligner/phonebind.safetensors
 
 reads `manifest.tsv` (path, kind, speaker, transcript, flagged, source) beside the recordings. Isolated words are taken
-as they are; sentences are cut into words and pairs of words by forced alignment (CTC segmentation, arXiv:2007.09127)
-with the spelling of a first PhoneBind that has learnt from synthetic speech alone. Nothing that holds one of the 35
+as they are; sentences are cut into words and runs of words by forced alignment (CTC segmentation, arXiv:2007.09127)
+with the spelling of an earlier PhoneBind, and of a sentence whose transcript is incomplete the known words are found
+between wildcards. Of several pronunciations a word gets the one that it sounds like. Nothing that holds one of the 35
 words, a homophone or an inflection is kept, whether the manifest flags it or `vocabulary.is_excluded` does.
 """
 
@@ -15,7 +16,7 @@ import csv
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +24,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from kws_imagebind.audio import load_audio, mel_power
-from kws_imagebind.models.phonebind import BLANK, PHONEME_INDEX, PhoneBind, features, load
-from kws_imagebind.phonemes import Pronunciation, lookup, without_stress
+from kws_imagebind.audio import fit, load_audio, mel_power
+from kws_imagebind.models.letter_to_sound import LetterToSound
+from kws_imagebind.models.phonebind import BLANK, PHONEME_INDEX, SAMPLES, PhoneBind, features, load
+from kws_imagebind.phonemes import Pronunciation, combine, lookup, without_stress
 from kws_imagebind.training.corpus import SAMPLE_RATE, Segment, condition, is_written, write_shard
-from kws_imagebind.training.vocabulary import is_excluded
+from kws_imagebind.training.vocabulary import excluded_pronunciations, is_excluded
 
 # Wake words that no dictionary has.
 NAMES = {
@@ -39,8 +41,14 @@ NAMES = {
 FRAME = 480  # samples between two spellings of the audio tower: three hops of 10 ms
 BEFORE, AFTER = 1_000, 1_200  # samples kept around a word, since CTC marks the middle of a phoneme
 CONFIDENCE = 0.18  # least mean probability of a word's phonemes
-PHONEMES_PER_SEGMENT = (3, 10)  # the shortest words of a sentence are swallowed more often than spoken
-LONGEST_SENTENCE = 16.5  # s
+FOUND = 0.4  # the same, of a word between wildcards, which might not be there at all
+RESEMBLANCE = 0.15  # least cosine between a segment and its pronunciation: less is another word
+PHONEMES_PER_SEGMENT = (2, 13)
+SURE = (
+    3  # phonemes; shorter words of a sentence are swallowed more often than spoken, and must resemble themselves more
+)
+RUN = 3  # words, at most, of one segment
+LONGEST_SENTENCE = 24.0  # s
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,7 @@ class Recording:
     words: tuple[str, ...]
     flagged: frozenset[str]
     source: str
+    whole: bool = True  # whether `words` are all that is said
 
 
 @dataclass(frozen=True)
@@ -67,31 +76,32 @@ class AlignedWord:
 
 
 def read_manifest(folder: Path) -> list[Recording]:
-    """The recordings whose transcript is the whole of what is said."""
+    """The recordings of a folder; of the coffee-machine commands only the slots' values are written down."""
     recordings = []
     with (folder / "manifest.tsv").open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
-            if "|" in row["transcript"] or row["source"] == "picovoice_s2i":
-                continue  # slot values, not the sentence
-            recordings.append(
-                Recording(
-                    folder / row["path"],
-                    row["kind"],
-                    row["speaker"] or row["path"].rsplit(".", 1)[0].split("/", 1)[1],
-                    tuple(re.findall(r"[a-z']+", row["transcript"].lower())),
-                    frozenset(row["flagged"].split()),
-                    row["source"],
-                )
-            )
+            whole = row["source"] != "picovoice_s2i" and "|" not in row["transcript"]
+            flagged = frozenset(row["flagged"].split())
+            speaker = row["speaker"] or row["path"].rsplit(".", 1)[0].split("/", 1)[1]
+            parts = [row["transcript"]] if whole else row["transcript"].split("|")
+            for part in parts:
+                words = tuple(re.findall(r"[a-z']+", part.lower()))
+                path = folder / row["path"]
+                recordings.append(Recording(path, row["kind"], speaker, words, flagged, row["source"], whole))
     return recordings
 
 
-def pronounce(word: str) -> Pronunciation | None:
-    """The usual pronunciation of a word, or None if nobody has written one down."""
+@cache
+def _letter_to_sound() -> LetterToSound:
+    return LetterToSound.load()
+
+
+def pronounce(word: str) -> Pronunciation:
+    """The usual pronunciation of a word; one that no dictionary has is read by its letters."""
     if word in NAMES:
         return NAMES[word]
     known = lookup(word)
-    return known[0] if known else None
+    return known[0] if known else _letter_to_sound().pronounce(word.replace("'", ""))
 
 
 def allowed(words: tuple[str, ...], recording: Recording) -> bool:
@@ -100,18 +110,30 @@ def allowed(words: tuple[str, ...], recording: Recording) -> bool:
 
 
 @torch.inference_mode()
-def align(model: PhoneBind, waveform: Tensor, words: list[tuple[str, Pronunciation]]) -> list[AlignedWord]:
-    """The words of a sentence in their places; empty if the sentence is too fast to hold its phonemes."""
+def align(
+    model: PhoneBind, waveform: Tensor, words: list[tuple[str, Pronunciation]], whole: bool = True
+) -> list[AlignedWord]:
+    """The words of a sentence in their places; empty if the sentence is too fast to hold its phonemes.
+
+    Where `words` are not the whole of what is said, a wildcard before and after them takes the rest.
+    """
     from torchaudio.functional import forced_align, merge_tokens
 
     mel = mel_power(waveform[None] / waveform.abs().max().clamp_min(1e-5), model.config.front_end)
     spelling = model.audio(features(mel))[1].log_softmax(-1)
-    targets = torch.tensor([[PHONEME_INDEX[phoneme] for _, said in words for phoneme in said]])
+    phonemes = [PHONEME_INDEX[phoneme] for _, said in words for phoneme in said]
+    if not whole:
+        anything = spelling.shape[-1]  # nearly as likely as whatever is likeliest
+        spelling = torch.cat([spelling, spelling.amax(-1, keepdim=True) - 0.1], -1)
+        phonemes = [anything, *phonemes, anything]
+    targets = torch.tensor([phonemes])
     repeats = int((targets[0, 1:] == targets[0, :-1]).sum())
     if spelling.shape[1] <= targets.shape[1] + repeats:
         return []
     path, scores = forced_align(spelling, targets, blank=BLANK)
     spans = iter(merge_tokens(path[0], scores[0].exp()))
+    if not whole:
+        next(spans)
     aligned = []
     for word, said in words:
         own = [next(spans) for _ in said]
@@ -121,39 +143,78 @@ def align(model: PhoneBind, waveform: Tensor, words: list[tuple[str, Pronunciati
     return aligned
 
 
-def segments(recording: Recording, model: PhoneBind) -> Iterator[Segment]:
-    """What can be learnt from one recording: the word itself, or the words and pairs of words of a sentence."""
-    said = [(word, pronounce(word)) for word in recording.words]
-    known = [(word, pronunciation) for word, pronunciation in said if pronunciation is not None]
-    if not known or len(known) < len(said):
-        return
+@dataclass(frozen=True)
+class Cut:
+    """A stretch of a recording that may become a segment, with every pronunciation that its words may have."""
+
+    audio: np.ndarray
+    words: tuple[str, ...]
+    readings: tuple[Pronunciation, ...]
+
+
+def segments(recording: Recording, model: PhoneBind) -> list[Segment]:
+    """What can be learnt from one recording: the word itself, or the words and short runs of words of a sentence."""
+    words = [(word, pronounce(word)) for word in recording.words if word.strip("'")]
+    if not words:
+        return []
     waveform = load_audio(recording.path, SAMPLE_RATE)
+    cuts: list[Cut] = []
     if recording.kind == "word":
-        joined = tuple(phoneme for _, pronunciation in known for phoneme in pronunciation)
-        whole = list(_keep(recording, waveform, recording.words, joined))
-        yield from whole or _aligned(recording, waveform, model, [(" ".join(recording.words), joined)])
-    elif len(waveform) <= LONGEST_SENTENCE * SAMPLE_RATE:
-        yield from _aligned(recording, waveform, model, known)
+        joined = tuple(phoneme for _, pronunciation in words for phoneme in pronunciation)
+        cuts = list(_cut(recording, waveform, recording.words, [joined]))
+        cuts = cuts or list(_runs(recording, waveform, model, [(" ".join(recording.words), joined)]))
+    if len(words) > 1 or recording.kind != "word":
+        cuts += _runs(recording, waveform, model, words)
+    return _settle(recording, cuts, model)
 
 
-def _aligned(
+def _runs(
     recording: Recording, waveform: Tensor, model: PhoneBind, words: list[tuple[str, Pronunciation]]
-) -> Iterator[Segment]:
-    """Each word that the model is sure of, and each pair of such words."""
-    aligned = align(model, waveform, words)
-    for group in [[one] for one in aligned] + [list(pair) for pair in pairwise(aligned)]:
-        if min(word.confidence for word in group) >= CONFIDENCE:
-            joined = tuple(phoneme for word in group for phoneme in word.pronunciation)
-            part = waveform[group[0].start : group[-1].end]
-            yield from _keep(recording, part, tuple(" ".join(word.word for word in group).split()), joined)
+) -> Iterator[Cut]:
+    """Each word that the model is sure of, and each short run of such words."""
+    if len(waveform) > LONGEST_SENTENCE * SAMPLE_RATE:
+        return
+    aligned = align(model, waveform, words, recording.whole)
+    for length in range(1, RUN + 1):
+        for first in range(len(aligned) - length + 1):
+            group = aligned[first : first + length]
+            if min(word.confidence for word in group) >= (CONFIDENCE if recording.whole else FOUND):
+                part = waveform[group[0].start : group[-1].end]
+                spoken = tuple(" ".join(word.word for word in group).split())
+                yield from _cut(recording, part, spoken, _readings(group))
 
 
-def _keep(recording: Recording, part: Tensor, words: tuple[str, ...], said: Pronunciation) -> Iterator[Segment]:
+def _readings(group: list[AlignedWord]) -> list[Pronunciation]:
+    """Every pronunciation that a run of words may have."""
+    choices = [tuple(dict.fromkeys((word.pronunciation, *lookup(word.word)))) for word in group]
+    return list(combine(choices, " ".join(word.word for word in group)))
+
+
+def _cut(recording: Recording, part: Tensor, words: tuple[str, ...], readings: list[Pronunciation]) -> Iterator[Cut]:
+    """A stretch, if it may be learnt from and is as long as a segment is."""
     shortest, longest = PHONEMES_PER_SEGMENT
-    if shortest <= len(said) <= longest and allowed(words, recording):
+    usable = tuple(said for said in readings if said not in excluded_pronunciations())
+    if usable and shortest <= len(readings[0]) <= longest and allowed(words, recording):
         audio = condition(part.numpy())
         if audio is not None:
-            yield Segment(audio, recording.source, recording.speaker, " ".join(words), said)
+            yield Cut(audio, words, usable)
+
+
+@torch.inference_mode()
+def _settle(recording: Recording, cuts: list[Cut], model: PhoneBind) -> list[Segment]:
+    """Each cut with the reading that it sounds most like, if it sounds like any."""
+    if not cuts:
+        return []
+    waveforms = [fit(torch.from_numpy(cut.audio).float() / 32_768, SAMPLES) for cut in cuts]
+    heard = model.encode_audio(torch.stack(waveforms))
+    read = model.encode_text([said for cut in cuts for said in cut.readings]).split([len(c.readings) for c in cuts])
+    kept = []
+    for cut, audio, readings in zip(cuts, heard, read, strict=True):
+        alike = readings @ audio
+        said = cut.readings[int(alike.argmax())]
+        if float(alike.max()) >= (RESEMBLANCE if len(said) >= SURE else 2 * RESEMBLANCE):
+            kept.append(Segment(cut.audio, recording.source, recording.speaker, " ".join(cut.words), said))
+    return kept
 
 
 def main() -> None:
@@ -162,6 +223,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="weights of a PhoneBind trained on synthetic speech")
     parser.add_argument("--corpus", type=Path, default=Path("training/corpus"))
     arguments = parser.parse_args()
+    torch.set_num_threads(1)  # a sentence at a time is too little for more
     model = load(arguments.model)
     by_source: dict[str, list[Recording]] = {}
     for recording in read_manifest(arguments.recordings):

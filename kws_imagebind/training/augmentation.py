@@ -41,11 +41,11 @@ def gain(decibels: Tensor) -> Tensor:
 def place(segment: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """An int16 segment somewhere in one second of silence, at times cut at an edge, or spoken higher or lower."""
     clip = segment.astype(np.float32) / 32_768
-    if rng.random() < 0.4:  # pitch, formants and tempo together, as on a tape; the tract's warp undoes the formants
-        factor = np.exp(rng.uniform(-0.2, 0.2))
+    if rng.random() < 0.5:  # pitch, formants and tempo together, as on a tape; the tract's warp undoes the formants
+        factor = np.exp(rng.uniform(-0.3, 0.3))
         clip = np.interp(np.arange(0, len(clip) - 1, factor), np.arange(len(clip)), clip).astype(np.float32)
-    if rng.random() < 0.12:
-        cut = int(rng.uniform(0, 1_000))
+    if rng.random() < 0.2:
+        cut = int(min(rng.uniform(0, 1_600), 0.2 * len(clip)))
         clip = clip[cut:] if rng.random() < 0.5 else clip[: len(clip) - cut]
     room = SAMPLES - len(clip)
     if room < 0:
@@ -132,6 +132,32 @@ def second_talker(mel: Tensor, loudness: Tensor) -> Tensor:
     return mel + other * loudness * gain(-uniform(batch, 8, 28)) * happens(batch, 0.2)[:, None, None]
 
 
+def babble(mel: Tensor, loudness: Tensor) -> Tensor:
+    """Four talkers of the batch at once, none of whom can be followed."""
+    batch, frames = len(mel), mel.shape[2]
+    others = torch.stack([mel[torch.randperm(batch)].roll(int(torch.randint(frames, ())), 2) for _ in range(4)]).mean(0)
+    others = others / others.mean((1, 2), keepdim=True).clamp_min(1e-9)
+    return mel + others * loudness * gain(-uniform(batch, 5, 30)) * happens(batch, 0.15)[:, None, None]
+
+
+def voice_gate(mel: Tensor) -> Tensor:
+    """What a recorder does that opens only for a voice: quiet frames fade, at times but for a hold around loud ones."""
+    batch = len(mel)
+    level = mel.mean(1)
+    hold = F.max_pool1d(level[:, None], 7, stride=1, padding=3)[:, 0]
+    level = torch.where(torch.rand(batch, 1) < 0.5, level, hold)
+    threshold = level.amax(1, keepdim=True) * 10 ** (-uniform(batch, 12, 45) / 10)[:, None]
+    shut = (level < threshold).float() * happens(batch, 0.25)[:, None]
+    return mel * (1 - shut * (1 - 10 ** (-uniform(batch, 10, 70) / 10)[:, None]))[:, None]
+
+
+def codec(mel: Tensor) -> Tensor:
+    """What lossy codecs and noise suppressors do: bands far below the loudest of their frame are dropped."""
+    masked = mel.amax(1, keepdim=True) * gain(-uniform(len(mel), 22, 50))
+    kept = (mel >= masked).float()
+    return mel * torch.where(happens(len(mel), 0.25)[:, None, None] > 0, kept, torch.ones(()))
+
+
 def noise_gate(mel: Tensor) -> Tensor:
     return F.relu(mel - (10 ** -uniform(len(mel), 2, 6) * happens(len(mel), 0.25))[:, None, None])
 
@@ -152,17 +178,22 @@ def loudest_is_one(mel: Tensor) -> Tensor:
     return mel / mel.amax((1, 2), keepdim=True).clamp_min(1e-9)
 
 
-def augment(waveforms: Tensor, config: MelConfig) -> Tensor:
-    """Placed waveforms (batch, samples) -> augmented features (batch, mels, frames)."""
+def augment(waveforms: Tensor, config: MelConfig, strength: float = 1.0) -> Tensor:
+    """Placed waveforms (batch, samples) -> augmented features (batch, mels, frames).
+
+    `strength`, from 0 to 1, is the share of clips that leave the talker's mouth for a room and a microphone.
+    """
     batch = len(waveforms)
     drive = torch.where(torch.rand(batch) < 0.2, uniform(batch, 0, 2.5).exp(), torch.tensor(1e-3))[:, None]
     mel = vocal_tract(power_spectrum(torch.tanh(drive * waveforms) / drive, config), config)  # soft clipping first
-    mel = loudest_is_one(reverberation(loudest_is_one(tempo(mel))))
-    mel = loudest_is_one(microphone(mel))
+    spoken = loudest_is_one(tempo(mel))
+    mel = loudest_is_one(microphone(loudest_is_one(reverberation(spoken))))
     loudness = mel.mean((1, 2), keepdim=True)
     mel = noise(mel, loudness, 0.85, 0, 45)
     mel = noise(mel, loudness, 0.3, 5, 35)
-    mel = noise_gate(second_talker(click(mel, loudness), loudness))
+    mel = babble(second_talker(click(mel, loudness), loudness), loudness)
+    mel = codec(voice_gate(noise_gate(mel)))
+    mel = torch.where(torch.rand(batch, 1, 1) < strength, mel, spoken)
     x = features(mel, floor=gain(-uniform(batch, 45, 70)))
     x = masks(masks(x, 9, axis=1), 9, axis=2)
     return x + 0.05 * torch.randn_like(x)

@@ -16,6 +16,7 @@ import numpy as np
 
 from kws_imagebind.files import whole
 from kws_imagebind.phonemes import Pronunciation
+from kws_imagebind.training.vocabulary import is_excluded
 
 SAMPLE_RATE = 16_000  # Hz
 LONGEST = 1.25  # s; a longer segment is no word that a one-second window could hold
@@ -81,6 +82,8 @@ def is_written(folder: Path, name: str) -> bool:
 class Corpus:
     """The segments of several shards, their audio memory-mapped.
 
+    A segment with a word that may not be learnt from is left out, should a shard be older than the rule.
+
     Raises:
         FileNotFoundError: the folder holds no finished shard.
     """
@@ -103,6 +106,10 @@ class Corpus:
                     start = end
         if not self.segments:
             raise FileNotFoundError("no finished shard found; run kws_imagebind.training.synthesis first")
+
+        permitted = [not any(map(is_excluded, segment.word.split())) for segment in self.segments]
+        self.segments = [segment for segment, kept in zip(self.segments, permitted, strict=True) if kept]
+        self._spans = [span for span, kept in zip(self._spans, permitted, strict=True) if kept]
 
     def __len__(self) -> int:
         return len(self.segments)

@@ -30,12 +30,21 @@ from kws_imagebind.audio import fit, load_audio
 from kws_imagebind.datasets import load_dataset
 from kws_imagebind.datasets.base import Dataset
 from kws_imagebind.files import whole
-from kws_imagebind.models.phonebind import BLANK, PHONEME_INDEX, SAMPLES, PhoneBind, phoneme_indices, save
+from kws_imagebind.models.phonebind import (
+    BLANK,
+    PHONEME_INDEX,
+    SAMPLES,
+    PhoneBind,
+    PhoneBindConfig,
+    phoneme_indices,
+    save,
+)
 from kws_imagebind.phonemes import Pronunciation, lookup
 from kws_imagebind.training.augmentation import augment, place
 from kws_imagebind.training.corpus import SAMPLE_RATE, Corpus
+from kws_imagebind.training.synthesis import SYNTHESISERS
 
-REAL = 1.5  # how much likelier a human segment is drawn than its source's size alone would have it
+HUMAN = 0.45  # share of the draws that are recordings of people, where there are any
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,9 @@ class Recipe:
     average: float = 0.998  # of the exponential moving average that becomes the model
     random_negatives: int = 256
     neighbours: int = 24  # nearest pronunciations of each
-    near_negatives: int = 2  # of those, in each step
+    near_negatives: int = 3  # of those, in each step
+    mining: int = 1_000  # steps between two looks at which pronunciations the model itself takes for neighbours
+    light: float = 0.3  # share of the steps in which augmentation grows from light to heavy
     backward: float = 0.5  # weight of the text-to-audio loss
     spelling: float = 0.3  # weight of CTC
     max_scale: float = 40.0
@@ -60,19 +71,22 @@ class Recipe:
 
 
 class Sampler:
-    """Draws batches: small sources oftener than their size, so that few voices do not drown in many."""
+    """Draws batches: what there is little of oftener than its size, so that few voices do not drown in many.
+
+    A synthesiser's voices are drawn by their number to the power 0.65, people and what they say by the root of theirs.
+    """
 
     def __init__(self, corpus: Corpus, recipe: Recipe) -> None:
         self.corpus, self.recipe = corpus, recipe
-        groups: dict[str, list[int]] = {}
-        for index, segment in enumerate(corpus.segments):
-            groups.setdefault(_group(segment.source, segment.speaker), []).append(index)
-        weights = np.zeros(len(corpus))
-        for group, members in groups.items():
-            human = not group.startswith(("espeak-ng", "flite", "festival"))
-            weights[members] = len(members) ** -0.35 * (REAL if human else 1.0)
+        sources = np.array([_group(segment.source, segment.speaker) for segment in corpus.segments])
+        synthetic = np.array([segment.source in SYNTHESISERS for segment in corpus.segments])
+        speakers = np.array([f"{segment.source}:{segment.speaker}" for segment in corpus.segments])
+        words = np.array(["" if segment.source in SYNTHESISERS else segment.word for segment in corpus.segments])
+        weights = np.where(synthetic, _rarity(sources, 0.35), _rarity(speakers, 0.5) * _rarity(words, 0.5))
+        for own, share in ((synthetic, 1 - HUMAN), (~synthetic, HUMAN)):
+            weights[own] *= share / max(weights[own].sum(), 1e-9)
         self._cumulative = np.cumsum(weights) / weights.sum()
-        self.shares = {group: float(weights[members].sum() / weights.sum()) for group, members in groups.items()}
+        self.shares = {str(name): float(weights[sources == name].sum() / weights.sum()) for name in np.unique(sources)}
         self.pronunciations: list[Pronunciation] = sorted({segment.pronunciation for segment in corpus.segments})
         index_of = {said: index for index, said in enumerate(self.pronunciations)}
         self.classes = np.array([index_of[segment.pronunciation] for segment in corpus.segments])
@@ -97,6 +111,12 @@ class Sampler:
             yield ready.get()
 
 
+def _rarity(labels: np.ndarray, power: float) -> np.ndarray:
+    """The number of elements with the same label, to the power `-power`."""
+    _, index, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    return counts[index].astype(float) ** -power
+
+
 def _group(source: str, speaker: str) -> str:
     return f"{source}:{speaker}" if source in ("flite", "festival") else source
 
@@ -116,6 +136,18 @@ def near_neighbours(pronunciations: list[Pronunciation], count: int, seed: int) 
         distance[np.arange(len(part)), start + np.arange(len(part))] = np.inf  # itself
         nearest.append(np.argpartition(distance, count, axis=1)[:, :count])
     return np.concatenate(nearest)
+
+
+@torch.inference_mode()
+def confusable(model: PhoneBind, indices: Tensor, count: int) -> np.ndarray:
+    """(pronunciations, count): the nearest others of each in the model's own space."""
+    read = torch.cat([model.text(part) for part in indices.split(1_000)])
+    nearest = []
+    for start, part in enumerate(read.split(1_000)):
+        alike = part @ read.T
+        alike[torch.arange(len(part)), start * 1_000 + torch.arange(len(part))] = -1  # itself
+        nearest.append(alike.topk(count, 1).indices)
+    return torch.cat(nearest).numpy()
 
 
 def rate_at(step: int, recipe: Recipe) -> float:
@@ -141,7 +173,7 @@ class Trainer:
         )
         self.indices = phoneme_indices(sampler.pronunciations)
         self.lengths = (self.indices != BLANK).sum(1)
-        self.neighbours = near_neighbours(sampler.pronunciations, recipe.neighbours, recipe.seed)
+        self.neighbours = near_neighbours(sampler.pronunciations, recipe.neighbours, recipe.seed).astype(np.int32)
         self.step = 0
 
     def candidates(self, present: np.ndarray) -> np.ndarray:
@@ -154,7 +186,8 @@ class Trainer:
     def losses(self, waveforms: Tensor, classes: Tensor) -> dict[str, Tensor]:
         """Audio-to-text, text-to-audio (InfoNCE, arXiv:1807.03748) and CTC, each a mean over the batch."""
         with torch.no_grad():
-            x = augment(waveforms, self.model.config.front_end)
+            strength = min(1.0, 0.3 + 0.7 * self.step / (self.recipe.light * self.recipe.steps))
+            x = augment(waveforms, self.model.config.front_end, strength)
         present = classes.unique().numpy()
         chosen = self.candidates(present)
         with torch.autocast("cpu", torch.bfloat16):
@@ -189,6 +222,8 @@ class Trainer:
         self.optimiser.step()
         self._average()
         self.step += 1
+        if self.step % self.recipe.mining == 0:
+            self._mine()
         return {name: loss.item() for name, loss in losses.items()}
 
     @torch.no_grad()
@@ -199,8 +234,14 @@ class Trainer:
         for kept, buffer in zip(self.average.buffers(), self.model.buffers(), strict=True):
             kept.copy_(buffer)
 
+    def _mine(self) -> None:
+        """Half of the neighbours become those that the model finds hardest to tell apart; the others stay."""
+        half = self.recipe.neighbours // 2
+        self.neighbours[:, :half] = confusable(self.average, self.indices, half)
+
     def save(self, path: Path) -> None:
         state = {
+            "neighbours": torch.from_numpy(self.neighbours),
             "step": self.step,
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
@@ -214,6 +255,7 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
+        self.neighbours = state["neighbours"].numpy()
         self.step = state["step"]
 
 
@@ -281,13 +323,15 @@ def main() -> None:
     parser.add_argument(
         "--speech-commands", type=Path, help="validation and training clips to choose by, never to learn"
     )
+    parser.add_argument("--model", type=json.loads, default={}, help='sizes other than the default, {"blocks": 8}')
+    parser.add_argument("--recipe", type=json.loads, default={}, help='settings other than the default, {"rate": 2e-3}')
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    recipe = Recipe(steps=arguments.steps, seed=arguments.seed)
+    recipe = Recipe(**{"steps": arguments.steps, "seed": arguments.seed, **arguments.recipe})
     torch.manual_seed(recipe.seed)
     arguments.run.mkdir(parents=True, exist_ok=True)
     corpus = Corpus(arguments.corpus.glob(f"{arguments.shards}.tsv"))
-    trainer = Trainer(PhoneBind(), Sampler(corpus, recipe), recipe)
+    trainer = Trainer(PhoneBind(PhoneBindConfig(**arguments.model)), Sampler(corpus, recipe), recipe)
     print(
         f"{len(corpus):,} segments, {len(trainer.indices):,} pronunciations; drawn:", trainer.sampler.shares, flush=True
     )

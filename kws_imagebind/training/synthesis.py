@@ -27,9 +27,10 @@ from tqdm import tqdm
 from kws_imagebind.audio import AudioError, load_audio
 from kws_imagebind.phonemes import Pronunciation
 from kws_imagebind.training.corpus import SAMPLE_RATE, Segment, condition, is_written, write_shard
-from kws_imagebind.training.espeak import espeak
+from kws_imagebind.training.espeak import MADE_UP, espeak
 from kws_imagebind.training.vocabulary import PHRASES, training_words
 
+SYNTHESISERS = ("espeak-ng", "flite", "festival")
 Style = dict[str, Any]
 
 
@@ -65,9 +66,9 @@ VALIDATION_VOICES = tuple(
 
 # How many segments each synthesiser speaks. The real speakers behind flite and festival are few and precious.
 SHARES = {
-    "espeak-ng": 60_000,
-    "flite:kal16": 3_500, "flite:awb": 5_000, "flite:rms": 5_000, "flite:slt": 5_000,
-    "festival:kal_diphone": 3_000, "festival:cmu_us_slt_arctic_hts": 3_000,
+    "espeak-ng": 120_000,
+    "flite:kal16": 5_000, "flite:awb": 7_000, "flite:rms": 7_000, "flite:slt": 7_000,
+    "festival:kal_diphone": 4_000, "festival:cmu_us_slt_arctic_hts": 4_000,
 }  # fmt: skip
 SHARD = 2_500  # segments
 PER_FESTIVAL_RUN = 50  # words; its start takes longer than a word
@@ -178,9 +179,9 @@ def _texts(seed: int) -> tuple[list[tuple[str, Pronunciation]], list[float]]:
     weights = [(1.6 if len(said) <= 4 else 1.0) * (1.5 if rank < 4000 else 1.0) for rank, (_, said) in enumerate(words)]
     rng = random.Random(seed)
     short = [entry for entry in words[:4000] if len(entry[1]) <= 5]
-    for _ in range(PHRASES):
-        (first, first_said), (second, second_said) = rng.sample(short, 2)
-        words.append((f"{first} {second}", first_said + second_said))
+    for number in range(PHRASES):
+        parts = rng.sample(short, 2 if number % 3 else 3)
+        words.append((" ".join(word for word, _ in parts), sum((said for _, said in parts), ())))
         weights.append(1.0)
     return words, weights
 
@@ -193,7 +194,8 @@ def plan(shares: dict[str, int], seed: int) -> list[Job]:
     for share, count in shares.items():
         engine, _, name = share.partition(":")
         for text, pronunciation in rng.choices(texts, weights, k=count):
-            voice = Voice(engine, name or f"{rng.choice(ESPEAK_ACCENTS)}+{rng.choice(ESPEAK_VARIANTS)}")
+            variant = rng.choice(MADE_UP if rng.random() < 0.5 else ESPEAK_VARIANTS)
+            voice = Voice(engine, name or f"{rng.choice(ESPEAK_ACCENTS)}+{variant}")
             jobs.append(Job(len(jobs), voice, text, pronunciation))
     return jobs
 
@@ -221,7 +223,7 @@ def _speak_all(task: tuple[Sequence[Job], int]) -> list[Segment]:
 
 def synthesise(corpus: Path, shares: dict[str, int], seed: int, processes: int) -> None:
     """Writes every shard of the plan that `corpus` does not hold yet."""
-    missing = [name for name in ("espeak-ng", "flite", "festival") if shutil.which(name) is None]
+    missing = [name for name in SYNTHESISERS if shutil.which(name) is None]
     if missing:
         raise SystemExit(f"not installed: {', '.join(missing)}; see the head of this file for what apt-get needs")
     todo = [(name, jobs) for name, jobs in shards(plan(shares, seed)) if not is_written(corpus, name)]
