@@ -37,7 +37,7 @@ def show(figure: Figure, alt: str = "") -> None:
     data, width = png(figure, WIDTH)
     texts = [text for axes in figure.axes for text in axes.texts if text.get_text()]
     title = max(texts, key=lambda text: (text.get_fontsize(), text.get_fontweight() == "bold"), default=None)
-    told = alt or (title.get_text() if title else "figure")
+    told = alt or (title.get_text().replace("\n", " ") if title else "figure")
     content = {"image/png": base64.b64encode(data).decode(), "text/plain": told}
     display(content, metadata={"image/png": {"width": width, "alt": told}}, raw=True)
 
