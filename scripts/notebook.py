@@ -43,7 +43,11 @@ def execute(notebook: NotebookNode, folder: Path, path: Path = ROOT) -> Notebook
     """
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(path), "PYTHONWARNINGS": "default"}
     client = NotebookClient(
-        notebook, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+        notebook,
+        timeout=SECONDS,
+        kernel_name="python3",
+        extra_arguments=["--log-level=ERROR"],  # of the kernel itself, which else warns of its own transport
+        resources={"metadata": {"path": str(folder)}},
     )
     client.execute(env=environment)
     return notebook
