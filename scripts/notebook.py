@@ -45,6 +45,7 @@ def execute(notebook: NotebookNode, folder: Path, path: Path = ROOT) -> Notebook
     client = NotebookClient(
         notebook,
         timeout=SECONDS,
+        coalesce_streams=True,  # or what is printed in two goes on a busy machine would be two outputs
         kernel_name="python3",
         extra_arguments=["--log-level=ERROR"],  # of the kernel itself, which else warns of its own transport
         resources={"metadata": {"path": str(folder)}},
