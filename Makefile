@@ -4,10 +4,13 @@ PYTHON ?= python3
 VENV   := .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 BIN    := $(VENV)/bin
 
-.PHONY: evaluate demo test check format benchmark clean
+.PHONY: evaluate demo notebook test check format benchmark clean
 
 evaluate: $(VENV)/.installed  ## the main job, offline: the bundled encoder on the bundled sample, into report/
 	$(BIN)/kws-imagebind evaluate --output report
+
+notebook: $(VENV)/.installed-all  ## runs the notebooks offline and keeps their outputs
+	$(BIN)/python scripts/notebook.py KWS-ImageBind.ipynb examples/helpers.ipynb
 
 test: $(VENV)/.installed-all  ## the test suite, offline
 	$(BIN)/python -m pytest -n 2
@@ -42,7 +45,7 @@ $(VENV)/.installed-demo: pyproject.toml | $(BIN)/python
 	touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-all: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable ".[plots,demo,train,vision,test,check]"
+	$(BIN)/python -m pip install --quiet --editable ".[plots,map,demo,notebook,train,vision,test,check]"
 	touch $@ $(VENV)/.installed $(VENV)/.installed-demo
 
 clean:

