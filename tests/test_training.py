@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from kws_imagebind.models.phonebind import PHONEME_INDEX, SAMPLES, PhoneBind, PhoneBindConfig, phoneme_indices
+from kws_imagebind.models.phonebind import PHONEME_INDEX, SAMPLES, PhoneBind, PhoneBindConfig, phoneme_indices, save
 from kws_imagebind.phonemes import Pronunciation, lookup
 from kws_imagebind.training import augmentation
 from kws_imagebind.training.alignment import AFTER, BEFORE, FOUND, FRAME, Cut, Recording, _settle, align, allowed
+from kws_imagebind.training.averaging import average
 from kws_imagebind.training.corpus import Corpus, Segment, condition, is_written, write_shard
 from kws_imagebind.training.manifest import (
     HeardRecording,
@@ -23,7 +24,7 @@ from kws_imagebind.training.manifest import (
     write_manifest,
     write_recordings,
 )
-from kws_imagebind.training.phonebind import HUMAN, Recipe, Sampler, Trainer, confusable, near_neighbours, rate_at
+from kws_imagebind.training.phonebind import Recipe, Sampler, Trainer, confusable, near_neighbours, rate_at
 
 CONFIG = PhoneBindConfig(mels=16, stem=(4, 8), width=24, blocks=1, text_width=16, text_blocks=1, dim=12)
 WORDS = ("lamp", "kettle", "window", "garden", "pillow", "river", "candle", "monkey", "rocket", "yellow")
@@ -227,7 +228,7 @@ def test_near_neighbours_are_the_nearest_by_edit_distance() -> None:
 
 def test_small_sources_are_drawn_oftener_than_their_size(corpus: Corpus) -> None:
     shares = Sampler(corpus, RECIPE).shares
-    assert shares == pytest.approx({"espeak-ng": 1 - HUMAN, "speechocean762": HUMAN})
+    assert shares == pytest.approx({"espeak-ng": 1 - RECIPE.human, "speechocean762": RECIPE.human})
     waveforms, classes = Sampler(corpus, RECIPE).batch(4)
     assert waveforms.shape == (8, SAMPLES) and classes.max() < 10
     assert torch.equal(Sampler(corpus, RECIPE).batch(4)[0], waveforms)
@@ -242,7 +243,7 @@ def test_people_and_words_with_few_segments_are_drawn_oftener_than_their_number(
     sampler = Sampler(Corpus(tmp_path.glob("*.tsv")), RECIPE)
     drawn = np.diff(sampler._cumulative, prepend=0)
     # A person's share is n / sqrt(n) / sqrt(n) where each says one word only: the same for all three.
-    assert [drawn[:16].sum(), drawn[16:20].sum(), drawn[20]] == pytest.approx([HUMAN / 3] * 3)
+    assert [drawn[:16].sum(), drawn[16:20].sum(), drawn[20]] == pytest.approx([RECIPE.human / 3] * 3)
     assert sampler.shares["flite:b"] / sampler.shares["flite:a"] == pytest.approx(4**0.65)
 
 
@@ -294,6 +295,25 @@ def test_training_lowers_the_loss(corpus: Corpus) -> None:
     learner.recipe = Recipe(**{**vars(RECIPE), "steps": 60})
     losses = [learner.advance(*learner.batches[step])["forward"] for step in range(40)]
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+
+
+def test_the_mean_of_two_models_is_the_mean_of_their_weights(tmp_path: Path) -> None:
+    models = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        models.append(PhoneBind(CONFIG))
+        save(models[-1], tmp_path / f"{seed}.safetensors", {"recipe": str(seed)})
+    mean = average([tmp_path / "0.safetensors", tmp_path / "1.safetensors"], [3, 1])
+    for name, tensor in mean.state_dict().items():
+        first, second = (model.state_dict()[name] for model in models)
+        expected = first if name.endswith("num_batches_tracked") else 0.75 * first + 0.25 * second
+        assert torch.allclose(tensor.float(), expected.float(), atol=1e-3), name
+    with pytest.raises(ValueError, match="2 weights for 1 model"):
+        average([tmp_path / "0.safetensors"], [1, 1])
+    torch.manual_seed(0)
+    save(PhoneBind(replace(CONFIG, width=32)), tmp_path / "wide.safetensors", {})
+    with pytest.raises(ValueError, match="other sizes"):
+        average([tmp_path / "0.safetensors", tmp_path / "wide.safetensors"], [1, 1])
 
 
 def test_a_manifest_counts_what_the_corpus_holds(corpus: Corpus, tmp_path: Path) -> None:

@@ -42,8 +42,6 @@ from kws_imagebind.training.augmentation import augment, place
 from kws_imagebind.training.corpus import SAMPLE_RATE, Corpus
 from kws_imagebind.training.synthesis import SYNTHESISERS
 
-HUMAN = 0.45  # share of the draws that are recordings of people, where there are any
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -57,6 +55,7 @@ class Recipe:
     floor: float = 0.01  # of the rate, at the end
     decay: float = 0.03  # weight decay of matrices
     average: float = 0.998  # of the exponential moving average that becomes the model
+    human: float = 0.45  # share of the draws that are recordings of people, where there are any
     random_negatives: int = 256
     neighbours: int = 24  # nearest pronunciations of each
     near_negatives: int = 3  # of those, in each step
@@ -81,7 +80,7 @@ class Sampler:
         speakers = np.array([f"{segment.source}:{segment.speaker}" for segment in corpus.segments])
         words = np.array(["" if segment.source in SYNTHESISERS else segment.word for segment in corpus.segments])
         weights = np.where(synthetic, _rarity(sources, 0.35), _rarity(speakers, 0.5) * _rarity(words, 0.5))
-        for own, share in ((synthetic, 1 - HUMAN), (~synthetic, HUMAN)):
+        for own, share in ((synthetic, 1 - recipe.human), (~synthetic, recipe.human)):
             weights[own] *= share / max(weights[own].sum(), 1e-9)
         self._cumulative = np.cumsum(weights) / weights.sum()
         self.shares = {str(name): float(weights[sources == name].sum() / weights.sum()) for name in np.unique(sources)}
