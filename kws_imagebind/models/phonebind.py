@@ -37,7 +37,7 @@ class PhoneBindConfig:
     low: float = 60.0  # Hz
     high: float = 7_600.0  # Hz
     stem: tuple[int, int] = (24, 32)  # channels of the two 2-D convolutions
-    stem_blocks: int = 0  # residual 2-D convolutions after them
+    stem_blocks: int = 2  # residual 2-D convolutions after them
     width: int = 192
     blocks: int = 6
     kernel: int = 9  # frames of 30 ms
