@@ -174,9 +174,10 @@ class _Loudness:
             self.samples += len(block)
             joined = torch.cat([self._rest, block])
             whole = len(joined) // self._size * self._size
-            self._levels.append(_decibels(joined[:whole].view(-1, self._size).var(1)))
+            if whole:
+                self._levels.append(_decibels(joined[:whole].view(-1, self._size).var(1)))
             self._rest = joined[whole:]
             yield block
 
     def frames(self) -> NDArray[np.float32]:
-        return torch.cat(self._levels).numpy()
+        return torch.cat([torch.zeros(0), *self._levels]).numpy()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from kws_imagebind.datasets import Dataset, load_dataset
 from kws_imagebind.datasets.registry import DATASETS
-from kws_imagebind.datasets.speech_commands import URL, VERSIONS, find_corpus
+from kws_imagebind.datasets.speech_commands import SPLITS, URL, VERSIONS, find_corpus
 from kws_imagebind.encoders import ENCODERS, Encoder, EncoderError, load_encoder
 from kws_imagebind.encoders.base import resolve_device
 from kws_imagebind.encoders.imagebind import LOADED
@@ -130,16 +130,19 @@ def settle(
         seconds: what each server has to answer.
 
     Raises:
-        SettingsError: an unknown name, or a negative number of clips.
+        SettingsError: an unknown name, or a number of clips or a seed that is none.
         PromptError: a template has no place for the word.
         EncoderError: there is no such device here.
     """
     _check("encoder", encoder, (AUTO, *ENCODERS))
     _check("data set", data, (AUTO, *(name for name in DATASETS if name != "folder")))
+    _check("split", split, SPLITS)
     if "," not in task:
-        _check("task", task, tuple(TASKS))
-    if clips < 0:
-        raise SettingsError(f"{clips} clips cannot be drawn; expected a number, or 0 for all")
+        _check("task", task, tuple(TASKS), "; words of your own go with commas between them")
+    if not isinstance(clips, int) or clips < 0:
+        raise SettingsError(f"{clips!r} clips cannot be drawn; expected a whole number, or 0 for all")
+    if not isinstance(seed, int):
+        raise SettingsError(f"seed {seed!r} is no whole number; expected one, such as 0")
     place, root = resolve_device(device).type, Path(root)
     large, reason = False, "it was asked for"
     if AUTO in (encoder, data):
@@ -220,6 +223,7 @@ def _templates(text: str) -> tuple[str, ...] | None:
     return check_templates([template.strip() for template in text.split("|")])
 
 
-def _check(kind: str, name: str, known: tuple[str, ...]) -> None:
+def _check(kind: str, name: str, known: tuple[str, ...], remedy: str = "") -> None:
     if name not in known:
-        raise SettingsError(f"unknown {kind} '{name}'{did_you_mean(name, known)}; available: {', '.join(known)}")
+        choice = f"available: {', '.join(known)}{remedy}"
+        raise SettingsError(f"unknown {kind} '{name}'{did_you_mean(name, known)}; {choice}")

@@ -15,10 +15,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import kws_imagebind as kws
+from kws_imagebind.cli import main
 from kws_imagebind.confidence import Confidence, ConfidenceError
 from kws_imagebind.encoders.phonebind import WEIGHTS, PhoneBindEncoder
 from kws_imagebind.keywords import FILLERS
-from kws_imagebind.listening import FAR_BELOW, HOP, Heard, listen_to, smooth
+from kws_imagebind.listening import FAR_BELOW, HOP, Heard, _Loudness, listen_to, smooth
 from kws_imagebind.spotting import APART, Detector, find_hits
 from kws_imagebind.training.confidence import SHARES, Examples, clips, fit
 from kws_imagebind.training.soundscape import Said, Soundscape, compose, extent
@@ -163,6 +164,24 @@ def test_digital_silence_is_not_even_encoded() -> None:
     assert spotter.encoded == 0 and not heard.audible.any()
     with pytest.raises(kws.AudioError, match="without any sample"):
         listen_to([], spotter, scorer, scorer.weights)
+
+
+def test_a_last_block_of_a_few_samples_is_heard_without_a_warning(tmp_path: Path) -> None:
+    # pytest makes errors of warnings here; 50 samples are less than the hundredth of a second that is measured.
+    assert _Loudness(160).frames().shape == (0,)
+    loudness = _Loudness(160)
+    blocks = list(loudness.of([torch.randn(1_600), torch.randn(50), torch.randn(110)]))
+    assert [len(block) for block in blocks] == [1_600, 50, 110] and len(loudness.frames()) == 11
+
+
+def test_the_command_line_finds_nothing_in_silence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path / "silence.wav", np.zeros(5 * RATE))
+    assert main(["spot", str(path), "--words", "yes,no", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["scores"] == answer["detections"] == []
+    assert main(["spot", str(path), "--words", "yes,no", "--threshold", "0.5"]) == 0
+    said = capsys.readouterr()
+    assert not said.out and "holds only silence, so no word was said" in said.err
 
 
 def test_a_long_silence_has_no_ranks(tmp_path: Path, encoder: PhoneBindEncoder) -> None:

@@ -310,6 +310,8 @@ def test_the_mean_of_two_models_is_the_mean_of_their_weights(tmp_path: Path) -> 
         assert torch.allclose(tensor.float(), expected.float(), atol=1e-3), name
     with pytest.raises(ValueError, match="2 weights for 1 model"):
         average([tmp_path / "0.safetensors"], [1, 1])
+    with pytest.raises(ValueError, match="have no mean"):
+        average([tmp_path / "0.safetensors", tmp_path / "1.safetensors"], [0, 0])
     torch.manual_seed(0)
     save(PhoneBind(replace(CONFIG, width=32)), tmp_path / "wide.safetensors", {})
     with pytest.raises(ValueError, match="other sizes"):

@@ -91,6 +91,8 @@ def _spot(arguments: argparse.Namespace) -> int:
         if arguments.threshold is None and not searched:
             return rank(recording, encoder, scorer), None
         heard = detector().listen(recording)
+        if not heard.audible.any():
+            return [], []
         return ranked(heard, recording), detector().hits(heard)
 
     code = 0
@@ -106,13 +108,20 @@ def _spot(arguments: argparse.Namespace) -> int:
             continue
         if len(arguments.recordings) > 1:
             print(recording)
-        if hits:
-            _print_hits(hits)
-            continue
+        _tell(recording, ranks[: arguments.top], hits, threshold)
+    return code
+
+
+def _tell(recording: Path, ranks: list[tuple[str, float]], hits: list[Hit] | None, threshold: float) -> None:
+    """For people: what was found, or else what comes nearest to it."""
+    if hits:
+        _print_hits(hits)
+    elif not ranks:
+        say(f"kws-imagebind spot: {recording}: holds only silence, so no word was said")
+    else:
         if hits is not None:
             say(f"kws-imagebind spot: {recording}: no word scores {threshold:g} or more; the best cosines are")
-        _print_ranks(ranks[: arguments.top])
-    return code
+        _print_ranks(ranks)
 
 
 def _answer(

@@ -21,14 +21,16 @@ def average(paths: Sequence[Path], weights: Sequence[float]) -> PhoneBind:
     """The model whose every weight is the weighted mean of those in the files.
 
     Raises:
-        ValueError: the models differ in size, or there is not one weight for each.
+        ValueError: the models differ in size, there is not one weight for each, or the weights add up to nothing.
     """
     if len(paths) != len(weights):
         raise ValueError(f"{len(weights)} weights for {len(paths)} model(s); expected one for each")
+    total = sum(weights)
+    if total <= 0 or min(weights) < 0:
+        raise ValueError(f"weights {list(weights)} have no mean; expected shares of at least 0 that are not all 0")
     models = [load(path) for path in paths]
     if any(model.config != models[0].config for model in models):
         raise ValueError("the models are of other sizes than each other; only runs of one recipe can be averaged")
-    total = sum(weights)
     states = [model.state_dict() for model in models]
     mean = {
         name: sum(weight / total * state[name] for weight, state in zip(weights, states, strict=True))
@@ -49,7 +51,11 @@ def main() -> None:
     arguments = parser.parse_args()
     shares = arguments.share or [1.0] * len(arguments.weights)
     notes = {"mean of": ", ".join(map(str, arguments.weights)), "shares": str(shares)}
-    save(average(arguments.weights, shares), arguments.output, notes)
+    try:
+        model = average(arguments.weights, shares)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    save(model, arguments.output, notes)
 
 
 if __name__ == "__main__":

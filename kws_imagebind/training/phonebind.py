@@ -47,7 +47,7 @@ from kws_imagebind.training.synthesis import SYNTHESISERS
 class Recipe:
     """Everything that the outcome of a run depends on, beside the corpus."""
 
-    steps: int = 3_600
+    steps: int = 3_300
     batch: int = 192
     rate: float = 2.5e-3
     warmup: int = 200  # steps
@@ -55,7 +55,7 @@ class Recipe:
     floor: float = 0.01  # of the rate, at the end
     decay: float = 0.03  # weight decay of matrices
     average: float = 0.998  # of the exponential moving average that becomes the model
-    human: float = 0.45  # share of the draws that are recordings of people, where there are any
+    human: float = 0.6  # share of the draws that are recordings of people, where there are any
     random_negatives: int = 256
     neighbours: int = 24  # nearest pronunciations of each
     near_negatives: int = 3  # of those, in each step
@@ -325,7 +325,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--every", type=int, default=250, help="steps between checkpoints")
+    parser.add_argument("--every", type=int, default=200, help="steps between checkpoints")
     parser.add_argument("--voices", type=Path, help="folder of held-out voices speaking the 35 words, word/clip.wav")
     parser.add_argument(
         "--speech-commands", type=Path, help="validation and training clips to choose by, never to learn"
