@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import gzip
 import random
 import subprocess
 import tempfile
@@ -35,10 +34,11 @@ import torch
 from numpy.typing import NDArray
 
 import kws_imagebind as kws
-from kws_imagebind.encoders.phonebind import WEIGHTS, PhoneBindEncoder
+from kws_imagebind.encoders.phonebind import PhoneBindEncoder
 from kws_imagebind.phonemes import Pronunciation, lookup
 from kws_imagebind.statistics import cluster_bootstrap
 from kws_imagebind.training.corpus import SAMPLE_RATE
+from kws_imagebind.training.manifest import read_manifest
 from kws_imagebind.training.sample import speaker
 from kws_imagebind.training.synthesis import SAMPLE_VOICES, VALIDATION_VOICES, Job, speak
 
@@ -121,10 +121,8 @@ def espeak_ipa(texts: Sequence[str]) -> list[str]:
 @cache
 def trained() -> tuple[frozenset[str], frozenset[str]]:
     """The texts and the pronunciations of the training manifest."""
-    with gzip.open(WEIGHTS.parent / "training_manifest.tsv.gz", "rt", encoding="utf-8") as file:
-        header = next(file).rstrip("\n").split("\t")
-        rows = [dict(zip(header, line.rstrip("\n").split("\t"), strict=True)) for line in file]
-    return frozenset(row["word"] for row in rows), frozenset(row["phonemes"] for row in rows)
+    entries = list(read_manifest())
+    return frozenset(entry.word for entry in entries), frozenset(" ".join(entry.pronunciation) for entry in entries)
 
 
 def spellings(kind: str, rng: random.Random) -> Iterator[str]:

@@ -28,10 +28,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import kws_imagebind as kws
-from kws_imagebind.audio import load_audio, resample
+from kws_imagebind.audio import resample
 from kws_imagebind.confidence import THRESHOLD
 from kws_imagebind.datasets.twelve import load_outsiders
 from kws_imagebind.detection import auroc_interval
+from kws_imagebind.embedding import load_utterance
 from kws_imagebind.encoders.phonebind import PhoneBindEncoder
 from kws_imagebind.keywords import COMMANDS, FILLERS, SILENCE
 from kws_imagebind.phonemes import lookup
@@ -164,10 +165,7 @@ def on_clips(detector: Detector, root: Path) -> None:
     outside = load_outsiders(root, "validation", "v0.02", COMMANDS)
     scores, kinds, speakers = [], [], []
     for utterance in (*known, *outside):
-        waveform = load_audio(utterance.path, SAMPLE_RATE)
-        if utterance.crop is not None:
-            start, seconds = utterance.crop
-            waveform = waveform[round(start * SAMPLE_RATE) : round((start + seconds) * SAMPLE_RATE)]
+        waveform = load_utterance(utterance, SAMPLE_RATE)
         scores.append(float(detector.scores(detector.listen_to([waveform])).max()))
         kinds.append("in" if utterance.label in COMMANDS else "noise" if utterance.label == SILENCE else "other words")
         speakers.append(utterance.speaker)

@@ -161,6 +161,19 @@ def smooth(values: Tensor) -> Tensor:
     return ((sums[end] - sums[start]) / (end - start)[:, None]).float()
 
 
+def stretch(on: NDArray[np.intp], place: int, gap: int) -> tuple[int, int]:
+    """The first and last of the rising numbers `on` that no gap of more than `gap` parts from `place`, one of them.
+
+    >>> stretch(np.array([1, 2, 9, 10, 12, 20]), place=10, gap=3)
+    (9, 12)
+    """
+    own = int(np.searchsorted(on, place))
+    breaks = np.flatnonzero(np.diff(on) > gap)  # between on[i] and on[i + 1]
+    start = on[breaks[breaks < own].max() + 1] if (breaks < own).any() else on[0]
+    end = on[breaks[breaks >= own].min()] if (breaks >= own).any() else on[-1]
+    return int(start), int(end)
+
+
 class _Loudness:
     """Counts and measures what passes."""
 

@@ -15,7 +15,7 @@ from kws_imagebind.confidence import THRESHOLD, Confidence
 from kws_imagebind.encoders import Encoder, EncoderError, load_encoder
 from kws_imagebind.encoders.base import WindowEncoder
 from kws_imagebind.keywords import FILLERS
-from kws_imagebind.listening import FRAME, HOP, Heard, listen, listen_to
+from kws_imagebind.listening import FRAME, HOP, Heard, listen, listen_to, stretch
 from kws_imagebind.zero_shot import Average, ZeroShotClassifier
 
 SILENCE = 1e-5  # of full scale, a third of the smallest step of 16 bits
@@ -79,7 +79,7 @@ def rank(path: str | os.PathLike[str], encoder: Encoder, scorer: ZeroShotClassif
     waveform = load_audio(path, encoder.sample_rate)
     if float(waveform.max() - waveform.min()) < SILENCE:
         raise _silent(path)
-    return _ranked(scorer.labels, scorer(encoder.encode_audio([waveform])).values[0])
+    return by_score(scorer.labels, scorer(encoder.encode_audio([waveform])).values[0])
 
 
 def is_long(path: str | os.PathLike[str], encoder: WindowEncoder) -> bool:
@@ -96,10 +96,11 @@ def ranked(heard: Heard, path: str | os.PathLike[str]) -> list[tuple[str, float]
     audible = heard.audible
     if not audible.any():
         raise _silent(path)
-    return _ranked(heard.labels, heard.keywords[audible].amax(0))
+    return by_score(heard.labels, heard.keywords[audible].amax(0))
 
 
-def _ranked(labels: Sequence[str], scores: Tensor) -> list[tuple[str, float]]:
+def by_score(labels: Sequence[str], scores: Tensor) -> list[tuple[str, float]]:
+    """Labels with their (labels,) scores, the best first."""
     return sorted(zip(labels, scores.tolist(), strict=True), key=lambda pair: -pair[1])
 
 
@@ -232,12 +233,8 @@ def _extent(heard: Heard, middle: float, window: float) -> tuple[float, float]:
     centre = min(round(middle / FRAME) - first, len(frames) - 1)
     near = slice(max(0, centre - round(REACH / FRAME)), centre + round(REACH / FRAME) + 1)
     loudest = near.start + int(frames[near].argmax())
-    on = np.flatnonzero(frames > frames[loudest] - EDGE)
-    own = int(np.searchsorted(on, loudest))
-    breaks = np.flatnonzero(np.diff(on) > GAP)  # between on[i] and on[i + 1]
-    start = on[breaks[breaks < own].max() + 1] if (breaks < own).any() else on[0]
-    end = on[breaks[breaks >= own].min()] if (breaks >= own).any() else on[-1]
-    return (first + int(start)) * FRAME, min(heard.seconds, (first + int(end) + 1) * FRAME)
+    start, end = stretch(np.flatnonzero(frames > frames[loudest] - EDGE), loudest, GAP)
+    return (first + start) * FRAME, min(heard.seconds, (first + end + 1) * FRAME)
 
 
 def _overlap(hit: Hit, start: float, end: float) -> float:

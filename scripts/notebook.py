@@ -1,8 +1,8 @@
-"""Runs the notebook from top to bottom and keeps its outputs, without what changes from run to run.
+"""Runs notebooks from top to bottom and keeps their outputs, without what changes from run to run.
 
-python scripts/notebook.py                    # runs KWS-ImageBind.ipynb and writes it anew
-python scripts/notebook.py --html page.html   # also as a page, for looking at or for a picture of it
-python scripts/notebook.py --kept --html page.html   # the page of what is kept, without running anything
+python scripts/notebook.py KWS-ImageBind.ipynb                     # runs it and writes it anew
+python scripts/notebook.py KWS-ImageBind.ipynb --html DIR          # also as a page, for looking at
+python scripts/notebook.py KWS-ImageBind.ipynb --kept --html DIR   # the page of what is kept, nothing is run
 """
 
 from __future__ import annotations

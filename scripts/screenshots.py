@@ -3,7 +3,7 @@
     python scripts/screenshots.py            # writes docs/images/*.png
     python scripts/screenshots.py demo       # only these
 
-It needs the extras demo and test, nbconvert for the notebook, and a Chromium on the path. Nothing is fetched from
+It needs the extras demo, notebook and test, and a Chromium on the path. Nothing is fetched from
 anywhere: what a page asks of another machine is refused.
 """
 
@@ -54,8 +54,8 @@ def notebook(browser: Browser) -> Iterator[Page]:
     if not NOTEBOOK.is_file():
         raise SystemExit(f"there is no {NOTEBOOK.name} in {ROOT}")
     with tempfile.TemporaryDirectory() as folder:
-        convert = [sys.executable, "-m", "nbconvert", "--to", "html", "--output-dir", folder, str(NOTEBOOK)]
-        subprocess.run(convert, check=True, capture_output=True, cwd=folder)
+        convert = [sys.executable, "-m", "scripts.notebook", str(NOTEBOOK), "--kept", "--html", folder]
+        subprocess.run(convert, check=True, capture_output=True, cwd=ROOT)
         page = new_page(browser, 900, 760)
         page.goto((Path(folder) / NOTEBOOK.with_suffix(".html").name).as_uri())
         top, height = page.evaluate(SECTION)

@@ -16,16 +16,15 @@ from kws_imagebind.encoders import load_encoder
 from kws_imagebind.encoders.base import EncoderError
 from kws_imagebind.encoders.phonebind import WEIGHTS, PhoneBindEncoder
 from kws_imagebind.keywords import SPEECH_COMMANDS_WORDS
+from kws_imagebind.models.int8 import from_int8, to_int8
 from kws_imagebind.models.phonebind import (
     SAMPLES,
     PhoneBind,
     PhoneBindConfig,
     features,
-    from_int8,
     load,
     phoneme_indices,
     save,
-    to_int8,
 )
 from kws_imagebind.phonemes import lookup
 from kws_imagebind.zero_shot import ZeroShotClassifier

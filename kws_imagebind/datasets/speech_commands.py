@@ -17,6 +17,7 @@ from typing import Any
 from kws_imagebind.datasets.base import DatasetError, Utterance
 
 SPLITS = ("training", "validation", "testing", "all")
+NOISE = "_background_noise_"  # the folder of background noise
 ARCHIVE_FOLDER = "SpeechCommands"
 URL = "http://download.tensorflow.org/data/{}.tar.gz"
 LISTS = {"validation": "validation_list.txt", "testing": "testing_list.txt"}
@@ -91,6 +92,11 @@ def find_corpus(root: Path, version: str) -> Path | None:
         if candidate.is_dir() and (candidate.name == folder or _is_renamed_corpus(candidate)):
             return candidate
     return None
+
+
+def noise_folder(root: Path, version: str) -> Path:
+    """Where a version's recordings of background noise lie, if they are there; in `root` itself without the corpus."""
+    return (find_corpus(root, version) or root) / NOISE
 
 
 def version_of(root: Path) -> str | None:

@@ -16,13 +16,12 @@ from pathlib import Path
 
 from kws_imagebind.datasets.base import DatasetError, Utterance
 from kws_imagebind.datasets.folder import audio_extensions
-from kws_imagebind.datasets.speech_commands import ARCHIVE_FOLDER, URL, find_corpus, load_speech_commands
+from kws_imagebind.datasets.speech_commands import ARCHIVE_FOLDER, NOISE, URL, load_speech_commands, noise_folder
 from kws_imagebind.keywords import COMMANDS, SILENCE, UNKNOWN
 
 TWELVE = {"v2-12": "v0.02", "v1-12": "v0.01"}  # task -> version of the corpus
 TEST_SET = "speech_commands_test_set_{}"
 FOLDERS = {"_silence_": SILENCE, "_unknown_": UNKNOWN}
-NOISE = "_background_noise_"
 EXTRA = 10  # per cent of the clips of the ten words: so many of silence and so many of other words
 CROP = 1.0  # seconds
 SEED = 0
@@ -54,7 +53,7 @@ def load_twelve(root: Path, split: str, version: str, download: bool = False) ->
     others = [utterance for utterance in utterances if utterance.label not in COMMANDS]
     drawn = sorted(others, key=lambda utterance: _lot(split, utterance.key))[:count]
     unknown = [replace(utterance, label=UNKNOWN) for utterance in sorted(drawn, key=lambda each: each.key)]
-    silence = silence_crops(_noise(root, version), count, split)
+    silence = silence_crops(noise_folder(root, version), count, split)
     return (
         (*words, *unknown, *silence),
         f"{note}; {len(unknown):,} of its other words as '{UNKNOWN}' and {len(silence):,} noise crops as '{SILENCE}', "
@@ -115,12 +114,7 @@ def load_outsiders(root: Path, split: str, version: str, keywords: Sequence[str]
     inside = {keyword.casefold() for keyword in keywords}
     words = [utterance for utterance in utterances if utterance.label.casefold() not in inside]
     count = max(20, math.ceil(len(utterances) * EXTRA / 100))
-    return (*words, *silence_crops(_noise(root, version), count, split))
-
-
-def _noise(root: Path, version: str) -> Path:
-    corpus = find_corpus(root, version)
-    return (corpus or root) / NOISE
+    return (*words, *silence_crops(noise_folder(root, version), count, split))
 
 
 def _archived(archive: Path) -> tuple[Utterance, ...]:

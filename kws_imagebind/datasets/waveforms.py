@@ -16,13 +16,12 @@ from torch.utils.data import Dataset
 
 from kws_imagebind.audio import load_channels
 from kws_imagebind.datasets.base import DatasetError, Utterance
-from kws_imagebind.datasets.speech_commands import find_corpus, load_speech_commands
+from kws_imagebind.datasets.speech_commands import NOISE, find_corpus, load_speech_commands
 
 Item = tuple[Tensor, int, str, str, int]
 
 WORDS = 35  # of v0.02: an added class is as large as a word, on average
 SILENCE_SECONDS = 1  # as long as a clip of a word
-BACKGROUND = "_background_noise_"
 VERSION = "v0.02"
 
 _TAKE = re.compile(r"_nohash_(\d+)")
@@ -80,9 +79,9 @@ class SilenceDataset(Dataset[Item]):
 
     def __init__(self, root: str | os.PathLike[str], seed: int = 0):
         corpus = find_corpus(Path(root), VERSION)
-        self.recordings = sorted((corpus / BACKGROUND).glob("*.wav")) if corpus else []
+        self.recordings = sorted((corpus / NOISE).glob("*.wav")) if corpus else []
         if not self.recordings:
-            raise DatasetError(f"'{root}' has no recording in a folder {BACKGROUND}; unpack Speech Commands there")
+            raise DatasetError(f"'{root}' has no recording in a folder {NOISE}; unpack Speech Commands there")
         utterances, _ = load_speech_commands(Path(root), "training", VERSION)
         self.size = len(utterances) // WORDS
         self.seed = seed

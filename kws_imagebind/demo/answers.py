@@ -26,6 +26,7 @@ from kws_imagebind.keywords import KeywordError, check_keywords, label, spoken
 from kws_imagebind.metrics import MetricError
 from kws_imagebind.phonemes import PronunciationError
 from kws_imagebind.prompts import PromptError
+from kws_imagebind.spotting import by_score
 from kws_imagebind.zero_shot import Average, ZeroShotClassifier
 
 MAX_SECONDS = 30.0  # of a visitor's recording; a spoken keyword takes one
@@ -178,7 +179,7 @@ class Answers:
     def _heard(self, utterance: Utterance) -> str:
         audio = kws.embed(self.encoder, replace(self.dataset, utterances=(utterance,)), self.cache)
         scores = self._scorer(self.dataset.keywords)(audio)
-        ranked = sorted(zip(scores.labels, scores.values[0].tolist(), strict=True), key=lambda pair: -pair[1])
+        ranked = by_score(scores.labels, scores.values[0])
         said = self._said(self.dataset.keywords, ranked[:SHOWN_OF_A_CLIP])
         return panels.drawn(utterance, ranked, said, SHOWN_OF_A_CLIP)
 

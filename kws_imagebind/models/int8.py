@@ -50,6 +50,37 @@ def _engine() -> Iterator[None]:
         torch.backends.quantized.engine = before
 
 
+def to_int8(tensor: Tensor) -> tuple[Tensor, Tensor]:
+    """(rows, ...) float -> the same in int8, and the (rows,) float32 by which each row is to be multiplied.
+
+    >>> to_int8(torch.tensor([[1.27, -0.5], [0.0, 0.0]]))[0].tolist()
+    [[127, -50], [0, 0]]
+    """
+    scale = tensor.float().flatten(1).abs().amax(1).clamp_min(TINY) / 127
+    return (tensor.float() / _by_row(scale, tensor)).round().to(torch.int8), scale
+
+
+def from_int8(tensor: Tensor, scale: Tensor) -> Tensor:
+    """What `to_int8` made -> (rows, ...) float32.
+
+    Raises:
+        ValueError: the scales are not one finite number of float32 for each row.
+    """
+    if (
+        scale.dtype != torch.float32
+        or scale.shape != tensor.shape[:1]
+        or not bool((scale.isfinite() & (scale >= 0)).all())
+    ):
+        raise ValueError(
+            f"scales of {tuple(scale.shape)} for a tensor of {tuple(tensor.shape)}; expected one for each row"
+        )
+    return tensor.float() * _by_row(scale, tensor)
+
+
+def _by_row(scale: Tensor, tensor: Tensor) -> Tensor:
+    return scale.view(-1, *[1] * (tensor.ndim - 1))
+
+
 class Int8Linear(nn.Module):
     """A linear layer whose weight is kept in 8 bits.
 
@@ -60,8 +91,7 @@ class Int8Linear(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor):
         super().__init__()
-        scale = weight.abs().amax(1).clamp_min(TINY) / 127
-        rounded = (weight / scale[:, None]).round_().to(torch.int8)
+        rounded, scale = to_int8(weight)
         with warnings.catch_warnings(), _engine():
             warnings.simplefilter("ignore")  # torch means to move its quantised tensors elsewhere
             quantised = torch._make_per_channel_quantized_tensor(

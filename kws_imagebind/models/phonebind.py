@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from kws_imagebind.audio import MelConfig, mel_power
 from kws_imagebind.files import whole
-from kws_imagebind.models.int8 import Int8Linear
+from kws_imagebind.models.int8 import Int8Linear, from_int8, to_int8
 from kws_imagebind.phonemes import PHONEMES, Pronunciation
 
 PHONEME_INDEX = {phoneme: index for index, phoneme in enumerate(PHONEMES, start=1)}
@@ -234,34 +234,6 @@ def save(model: PhoneBind, path: Path, notes: dict[str, str], storage: Storage =
     with whole(path) as part:
         save_file(tensors, part, metadata={"config": json.dumps(asdict(model.config)), **notes})
         part.chmod(0o644)  # safetensors keeps its files to their owner
-
-
-def to_int8(tensor: Tensor) -> tuple[Tensor, Tensor]:
-    """(rows, ...) float -> the same in int8, and the (rows,) float32 by which each row is to be multiplied.
-
-    >>> to_int8(torch.tensor([[1.27, -0.5], [0.0, 0.0]]))[0].tolist()
-    [[127, -50], [0, 0]]
-    """
-    scale = tensor.float().flatten(1).abs().amax(1) / 127
-    divisor = torch.where(scale > 0, scale, torch.ones_like(scale)).view(-1, *[1] * (tensor.ndim - 1))
-    return (tensor.float() / divisor).round().to(torch.int8), scale
-
-
-def from_int8(tensor: Tensor, scale: Tensor) -> Tensor:
-    """What `to_int8` made -> (rows, ...) float32.
-
-    Raises:
-        ValueError: the scales are not one finite number of float32 for each row.
-    """
-    if (
-        scale.dtype != torch.float32
-        or scale.shape != tensor.shape[:1]
-        or not bool((scale.isfinite() & (scale >= 0)).all())
-    ):
-        raise ValueError(
-            f"scales of {tuple(scale.shape)} for a tensor of {tuple(tensor.shape)}; expected one for each row"
-        )
-    return tensor.float() * scale.view(-1, *[1] * (tensor.ndim - 1))
 
 
 def load(path: Path) -> PhoneBind:

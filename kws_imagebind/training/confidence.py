@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from kws_imagebind.audio import load_audio
 from kws_imagebind.confidence import SUFFIX, Confidence
 from kws_imagebind.datasets import Utterance, load_dataset
-from kws_imagebind.datasets.speech_commands import find_corpus
+from kws_imagebind.datasets.speech_commands import noise_folder
 from kws_imagebind.encoders.phonebind import WEIGHTS, PhoneBindEncoder
 from kws_imagebind.keywords import COMMANDS
 from kws_imagebind.listening import HOP, Heard, listen_to
@@ -55,9 +55,8 @@ class Examples:
 
 def noises(root: Path) -> list[Samples]:
     """The recordings of background noise that come with Speech Commands."""
-    corpus = find_corpus(root, "v0.02")
-    folder = (corpus or root) / "_background_noise_"
-    return [load_audio(path, SAMPLE_RATE).numpy() for path in sorted(folder.glob("*.wav"))]
+    paths = sorted(noise_folder(root, "v0.02").glob("*.wav"))
+    return [load_audio(path, SAMPLE_RATE).numpy() for path in paths]
 
 
 def clips(root: Path, split: str) -> tuple[Utterance, ...]:

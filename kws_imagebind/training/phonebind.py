@@ -15,6 +15,7 @@ import json
 import math
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -183,8 +184,12 @@ class Trainer:
         )
         self.indices = phoneme_indices(sampler.pronunciations)
         self.lengths = (self.indices != BLANK).sum(1)
-        self.neighbours = near_neighbours(sampler.pronunciations, recipe.neighbours, recipe.seed).astype(np.int32)
         self.step = 0
+
+    @cached_property
+    def neighbours(self) -> np.ndarray:
+        """(pronunciations, neighbours): by edit distance, unless a checkpoint has brought its own."""
+        return near_neighbours(self.sampler.pronunciations, self.recipe.neighbours, self.recipe.seed).astype(np.int32)
 
     def candidates(self, present: np.ndarray) -> np.ndarray:
         """The batch's own pronunciations, near neighbours of each, and random others; sorted, without repeats."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from kws_imagebind.audio import load_audio
 from kws_imagebind.datasets import Utterance
+from kws_imagebind.listening import stretch
 from kws_imagebind.training.corpus import SAMPLE_RATE
 
 PAUSES = (0.2, 1.2)  # s
@@ -98,8 +99,5 @@ def extent(clip: Samples) -> tuple[float, float]:
     on = np.flatnonzero(level > max(top - _EDGE, (top + floor) / 2))
     if not len(on):
         return 0.0, len(clip) / SAMPLE_RATE
-    own = int(np.searchsorted(on, level.argmax()))
-    breaks = np.flatnonzero(np.diff(on) > _BRIDGED)
-    start = on[breaks[breaks < own].max() + 1] if (breaks < own).any() else on[0]
-    end = on[breaks[breaks >= own].min()] if (breaks >= own).any() else on[-1]
+    start, end = stretch(on, int(level.argmax()), _BRIDGED)
     return start * _FRAME / SAMPLE_RATE, (end + 1) * _FRAME / SAMPLE_RATE
