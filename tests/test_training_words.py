@@ -62,6 +62,13 @@ def test_no_training_pronunciation_is_one_of_the_35s() -> None:
     assert not {entry.word for entry in manifest() if entry.pronunciation in forbidden}
 
 
+def test_no_part_and_no_made_up_word_sounds_like_a_form_of_the_35() -> None:
+    forbidden = {said for word in FORMS for said in lookup(word)}
+    pieces = [entry for entry in manifest() if entry.part or entry.word == "-".join(entry.pronunciation).lower()]
+    assert sum(entry.segments for entry in pieces) > 80_000
+    assert not {entry.word for entry in pieces if entry.pronunciation in forbidden}
+
+
 def test_no_training_word_has_another_pronunciation_that_is_one_of_the_35s() -> None:
     forbidden = {said for word in SPEECH_COMMANDS_WORDS for said in lookup(word)}
     heard = {word for entry in manifest() for word in entry.word.split()}

@@ -18,6 +18,7 @@ import numpy as np
 _SYNCHRONOUS = 2  # AUDIO_OUTPUT_SYNCHRONOUS: samples come through the callback
 _DONT_EXIT = 0x8000  # espeakINITIALIZE_DONT_EXIT
 _UTF8 = 1  # espeakCHARS_UTF8
+_PHONEMES = 0x100  # espeakPHONEMES: what stands in [[ ]] is read as phonemes
 _RATE, _PITCH, _RANGE = 1, 3, 4  # espeak_PARAMETER
 _CHARACTER = 1  # POS_CHARACTER
 
@@ -115,7 +116,7 @@ class Espeak:
             self._library.espeak_SetParameter(parameter, value, 0)
         encoded = text.encode()
         self._blocks = []
-        self._library.espeak_Synth(encoded, len(encoded) + 1, 0, _CHARACTER, 0, _UTF8, None, None)
+        self._library.espeak_Synth(encoded, len(encoded) + 1, 0, _CHARACTER, 0, _UTF8 | _PHONEMES, None, None)
         self._library.espeak_Synchronize()
         if not self._blocks:
             return np.zeros(0, np.float32)

@@ -35,13 +35,16 @@ from kws_imagebind.models.phonebind import (
     SAMPLES,
     PhoneBind,
     PhoneBindConfig,
+    load,
     phoneme_indices,
     save,
 )
 from kws_imagebind.phonemes import Pronunciation, lookup
 from kws_imagebind.training.augmentation import augment, place
-from kws_imagebind.training.corpus import SAMPLE_RATE, Corpus
+from kws_imagebind.training.corpus import SAMPLE_RATE, Corpus, Segment
 from kws_imagebind.training.synthesis import SYNTHESISERS
+
+SHARPNESS = 30.0  # what cosines are multiplied by in a check: with it they are about calibrated
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ class Recipe:
     decay: float = 0.03  # weight decay of matrices
     average: float = 0.998  # of the exponential moving average that becomes the model
     human: float = 0.6  # share of the draws that are recordings of people, where there are any
+    parts: float = 0.33  # share of those that begin or end inside a word
+    syllables: float = 0.35  # share of the synthesisers' that are made-up syllables
     random_negatives: int = 256
     neighbours: int = 24  # nearest pronunciations of each
     near_negatives: int = 3  # of those, in each step
@@ -76,15 +81,23 @@ class Sampler:
 
     def __init__(self, corpus: Corpus, recipe: Recipe) -> None:
         self.corpus, self.recipe = corpus, recipe
-        sources = np.array([_group(segment.source, segment.speaker) for segment in corpus.segments])
+        sources = np.array([_group(segment) for segment in corpus.segments])
         synthetic = np.array([segment.source in SYNTHESISERS for segment in corpus.segments])
+        special = np.array([segment.part or segment.is_made_up for segment in corpus.segments])
         speakers = np.array([f"{segment.source}:{segment.speaker}" for segment in corpus.segments])
         words = np.array(["" if segment.source in SYNTHESISERS else segment.word for segment in corpus.segments])
         weights = np.where(synthetic, _rarity(sources, 0.35), _rarity(speakers, 0.5) * _rarity(words, 0.5))
-        for own, share in ((synthetic, 1 - recipe.human), (~synthetic, recipe.human)):
+        human, parts, made_up = recipe.human, recipe.parts, recipe.syllables
+        for own, share in (
+            (synthetic & ~special, (1 - human) * (1 - made_up)),
+            (synthetic & special, (1 - human) * made_up),
+            (~synthetic & ~special, human * (1 - parts)),
+            (~synthetic & special, human * parts),
+        ):
             weights[own] *= share / max(weights[own].sum(), 1e-9)
-        self._cumulative = np.cumsum(weights) / weights.sum()
-        self.shares = {str(name): float(weights[sources == name].sum() / weights.sum()) for name in np.unique(sources)}
+        weights /= weights.sum()
+        self._cumulative = np.cumsum(weights)
+        self.shares = {str(name): float(weights[sources == name].sum()) for name in np.unique(sources)}
         self.pronunciations: list[Pronunciation] = sorted({segment.pronunciation for segment in corpus.segments})
         index_of = {said: index for index, said in enumerate(self.pronunciations)}
         self.classes = np.array([index_of[segment.pronunciation] for segment in corpus.segments])
@@ -127,8 +140,9 @@ def _rarity(labels: np.ndarray, power: float) -> np.ndarray:
     return counts[index].astype(float) ** -power
 
 
-def _group(source: str, speaker: str) -> str:
-    return f"{source}:{speaker}" if source in ("flite", "festival") else source
+def _group(segment: Segment) -> str:
+    name = f"{segment.source}:{segment.speaker}" if segment.source in ("flite", "festival") else segment.source
+    return f"{name} ({'parts' if segment.part else 'syllables'})" if segment.part or segment.is_made_up else name
 
 
 def near_neighbours(pronunciations: list[Pronunciation], count: int, seed: int) -> np.ndarray:
@@ -139,23 +153,24 @@ def near_neighbours(pronunciations: list[Pronunciation], count: int, seed: int) 
     written = ["".join(chr(64 + PHONEME_INDEX[phoneme]) for phoneme in said) for said in pronunciations]
     rng = np.random.default_rng(seed)
     nearest = []
-    for start in range(0, len(written), 2_000):
-        part = written[start : start + 2_000]
-        distance = cdist(part, written, scorer=Levenshtein.distance, dtype=np.uint8, score_cutoff=5).astype(np.float32)
-        distance += rng.random(distance.shape, dtype=np.float32) * 0.5
-        distance[np.arange(len(part)), start + np.arange(len(part))] = np.inf  # itself
-        nearest.append(np.argpartition(distance, count, axis=1)[:, :count])
+    for start in range(0, len(written), 500):
+        part = written[start : start + 500]
+        order = rng.permutation(len(written))
+        others = [written[index] for index in order]
+        distance = cdist(part, others, scorer=Levenshtein.distance, dtype=np.uint8, score_cutoff=5)
+        distance[order[None, :] == start + np.arange(len(part))[:, None]] = 255  # itself
+        nearest.append(order[np.argpartition(distance, count, axis=1)[:, :count]].astype(np.int32))
     return np.concatenate(nearest)
 
 
 @torch.inference_mode()
 def confusable(model: PhoneBind, indices: Tensor, count: int) -> np.ndarray:
     """(pronunciations, count): the nearest others of each in the model's own space."""
-    read = torch.cat([model.text(part) for part in indices.split(1_000)])
+    read = torch.cat([model.text(part) for part in indices.split(500)])
     nearest = []
-    for start, part in enumerate(read.split(1_000)):
+    for start, part in enumerate(read.split(500)):
         alike = part @ read.T
-        alike[torch.arange(len(part)), start * 1_000 + torch.arange(len(part))] = -1  # itself
+        alike[torch.arange(len(part)), start * 500 + torch.arange(len(part))] = -1  # itself
         nearest.append(alike.topk(count, 1).indices)
     return torch.cat(nearest).numpy()
 
@@ -189,7 +204,7 @@ class Trainer:
     @cached_property
     def neighbours(self) -> np.ndarray:
         """(pronunciations, neighbours): by edit distance, unless a checkpoint has brought its own."""
-        return near_neighbours(self.sampler.pronunciations, self.recipe.neighbours, self.recipe.seed).astype(np.int32)
+        return near_neighbours(self.sampler.pronunciations, self.recipe.neighbours, self.recipe.seed)
 
     def candidates(self, present: np.ndarray) -> np.ndarray:
         """The batch's own pronunciations, near neighbours of each, and random others; sorted, without repeats."""
@@ -272,7 +287,7 @@ class Trainer:
 
 
 class Check:
-    """The accuracy of a model on a data set whose words are all candidates: what a run is chosen by."""
+    """How well a model hears a data set whose words are all candidates: what a run is chosen by."""
 
     def __init__(self, dataset: Recordings) -> None:
         clips = [fit(load_audio(utterance.path, SAMPLE_RATE), SAMPLES) for utterance in dataset.utterances]
@@ -282,10 +297,18 @@ class Check:
         self.pronunciations = [said for _, said in variants]
 
     @torch.inference_mode()
-    def accuracy(self, model: PhoneBind) -> float:
+    def scores(self, model: PhoneBind) -> Tensor:
+        """(clips, keywords): the cosine of each keyword's best pronunciation."""
         heard = torch.cat([model.encode_audio(part) for part in self.waveforms.split(256)])
-        scores = heard @ model.encode_text(self.pronunciations).T
-        return float((self.owners[scores.argmax(1)] == self.targets).float().mean())
+        cosines = heard @ model.encode_text(self.pronunciations).T
+        best = torch.full((len(heard), int(self.owners.max()) + 1), -1.0)
+        return best.scatter_reduce(1, self.owners.expand_as(cosines), cosines, "amax")
+
+    def measure(self, model: PhoneBind) -> tuple[float, float]:
+        """Accuracy, and the mean negative log-likelihood in nats: it moves less by chance than the accuracy does."""
+        scores = self.scores(model)
+        likelihood = F.cross_entropy(SHARPNESS * scores, self.targets)
+        return float((scores.argmax(1) == self.targets).float().mean()), float(likelihood)
 
 
 def checks(folder: Path | None, speech_commands: Path | None) -> dict[str, Check]:
@@ -311,7 +334,9 @@ def train(trainer: Trainer, run: Path, every: int, checks: dict[str, Check]) -> 
         if trainer.step % every and trainer.step != recipe.steps:
             continue
         line: dict[str, float] = {name: round(float(np.mean([r[name] for r in recent])), 4) for name in recent[0]}
-        line |= {name: round(check.accuracy(trainer.average), 4) for name, check in checks.items()}
+        for name, check in checks.items():
+            accuracy, likelihood = check.measure(trainer.average)
+            line |= {name: round(accuracy, 4), f"{name}_nll": round(likelihood, 4)}
         speed = (trainer.step - first) * recipe.batch / (time.perf_counter() - started)
         line |= {"step": trainer.step, "clips_per_second": round(speed, 1)}
         with (run / "log.jsonl").open("a") as file:
@@ -327,6 +352,7 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, default=Path("training/corpus"))
     parser.add_argument("--run", type=Path, default=Path("training/run"), help="checkpoint, log and weights go here")
     parser.add_argument("--shards", default="*", help="pattern of the shards to train on")
+    parser.add_argument("--start", type=Path, help="weights to go on from, of the same sizes")
     parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--threads", type=int, default=2)
@@ -343,7 +369,8 @@ def main() -> None:
     torch.manual_seed(recipe.seed)
     arguments.run.mkdir(parents=True, exist_ok=True)
     corpus = Corpus(arguments.corpus.glob(f"{arguments.shards}.tsv"))
-    trainer = Trainer(PhoneBind(PhoneBindConfig(**arguments.model)), Sampler(corpus, recipe), recipe)
+    model = load(arguments.start) if arguments.start else PhoneBind(PhoneBindConfig(**arguments.model))
+    trainer = Trainer(model, Sampler(corpus, recipe), recipe)
     print(
         f"{len(corpus):,} segments, {len(trainer.indices):,} pronunciations; drawn:", trainer.sampler.shares, flush=True
     )

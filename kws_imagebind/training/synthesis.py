@@ -25,9 +25,11 @@ import torch
 from tqdm import tqdm
 
 from kws_imagebind.audio import AudioError, load_audio
-from kws_imagebind.phonemes import Pronunciation
-from kws_imagebind.training.corpus import SAMPLE_RATE, Segment, condition, is_written, write_shard
+from kws_imagebind.phonemes import VOWELS, Pronunciation
+from kws_imagebind.training.accents import accented
+from kws_imagebind.training.corpus import SAMPLE_RATE, Segment, condition, is_written, spelling, write_shard
 from kws_imagebind.training.espeak import MADE_UP, espeak
+from kws_imagebind.training.syllables import is_sayable, mnemonics, syllables
 from kws_imagebind.training.vocabulary import PHRASES, training_words
 
 SYNTHESISERS = ("espeak-ng", "flite", "festival")
@@ -70,6 +72,8 @@ SHARES = {
     "flite:kal16": 3_500, "flite:awb": 5_000, "flite:rms": 5_000, "flite:slt": 5_000,
     "festival:kal_diphone": 3_000, "festival:cmu_us_slt_arctic_hts": 3_000,
 }  # fmt: skip
+SYLLABLES = 30_000  # segments of made-up words, by espeak-ng: it alone reads phonemes in every voice
+ACCENTED = 40_000  # segments of words in other accents, likewise
 SHARD = 2_500  # segments
 PER_FESTIVAL_RUN = 50  # words; its start takes longer than a word
 
@@ -82,6 +86,7 @@ class Job:
     voice: Voice
     text: str
     pronunciation: Pronunciation
+    spelling: str = ""  # what the synthesiser reads instead of the text
 
 
 def espeak_style(rng: random.Random) -> Style:
@@ -156,7 +161,7 @@ def speak(jobs: Sequence[Job], seed: int) -> list[Segment]:
             else:
                 style, say = SPEAKERS[engine]
                 for job, rng, path in zip(jobs, rngs, paths, strict=True):
-                    say(job.voice.name, job.text, style(rng), path)
+                    say(job.voice.name, job.spelling or job.text, style(rng), path)
         except subprocess.TimeoutExpired:
             pass  # what was spoken before is kept
         return [segment for job, path in zip(jobs, paths, strict=True) if (segment := _segment(job, path))]
@@ -200,15 +205,45 @@ def plan(shares: dict[str, int], seed: int) -> list[Job]:
     return jobs
 
 
+def plan_syllables(count: int, seed: int) -> list[Job]:
+    """Made-up words, written as their phonemes ("g-aw-d")."""
+    rng = random.Random(seed + 2)
+    jobs = []
+    for index, said in enumerate(syllables(count, seed)):
+        variant = rng.choice(MADE_UP if rng.random() < 0.5 else ESPEAK_VARIANTS)
+        voice = Voice("espeak-ng", f"{rng.choice(ESPEAK_ACCENTS)}+{variant}")
+        jobs.append(Job(-1 - index, voice, spelling(said), said, mnemonics(said)))
+    return jobs
+
+
 def chunks(jobs: Sequence[Job], size: int) -> list[Sequence[Job]]:
     return [jobs[start : start + size] for start in range(0, len(jobs), size)]
 
 
+def plan_accents(count: int, seed: int) -> list[Job]:
+    """Words of one and two syllables with the sounds of accents that espeak-ng lacks."""
+    rng = random.Random(seed + 3)
+    words = {word: said for word, said in training_words().items() if is_sayable(said) and _syllables(said) <= 2}
+    weights = [2.0 if len(said) <= 4 else 1.0 for said in words.values()]
+    jobs = []
+    for index, (text, said) in enumerate(rng.choices(list(words.items()), weights, k=count)):
+        variant = rng.choice(MADE_UP if rng.random() < 0.5 else ESPEAK_VARIANTS)
+        voice = Voice("espeak-ng", f"{rng.choice(ESPEAK_ACCENTS)}+{variant}")
+        jobs.append(Job(-1_000_000 - index, voice, text, said, accented(said, rng)))
+    return jobs
+
+
+def _syllables(said: Pronunciation) -> int:
+    return sum(phoneme in VOWELS for phoneme in said)
+
+
 def shards(jobs: Sequence[Job]) -> list[tuple[str, list[Job]]]:
-    """Named groups of jobs of one voice (festival, flite) or one engine (espeak-ng)."""
+    """Named groups of jobs: of one voice of festival or flite, of espeak-ng's words, syllables or accents."""
     groups: dict[str, list[Job]] = {}
     for job in jobs:
         name = job.voice.engine if job.voice.engine == "espeak-ng" else f"{job.voice.engine}-{job.voice.name}"
+        if job.spelling:
+            name += "-syllables" if job.text == spelling(job.pronunciation) else "-accents"
         groups.setdefault(name, []).append(job)
     return [
         (f"synthetic-{name}-{number:03d}", list(part))
@@ -221,12 +256,12 @@ def _speak_all(task: tuple[Sequence[Job], int]) -> list[Segment]:
     return speak(*task)
 
 
-def synthesise(corpus: Path, shares: dict[str, int], seed: int, processes: int) -> None:
-    """Writes every shard of the plan that `corpus` does not hold yet."""
+def synthesise(corpus: Path, jobs: Sequence[Job], seed: int, processes: int) -> None:
+    """Writes every shard of these jobs that `corpus` does not hold yet."""
     missing = [name for name in SYNTHESISERS if shutil.which(name) is None]
     if missing:
         raise SystemExit(f"not installed: {', '.join(missing)}; see the head of this file for what apt-get needs")
-    todo = [(name, jobs) for name, jobs in shards(plan(shares, seed)) if not is_written(corpus, name)]
+    todo = [(name, jobs) for name, jobs in shards(jobs) if not is_written(corpus, name)]
     bar = tqdm(total=sum(len(jobs) for _, jobs in todo), unit="words", desc="synthesis")
     # One thread a process: resampling in several would have them fight over the cores.
     with Pool(processes, initializer=torch.set_num_threads, initargs=(1,)) as pool:
@@ -248,7 +283,10 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full plan, to try the way out")
     arguments = parser.parse_args()
     shares = {name: round(count * arguments.scale) for name, count in SHARES.items()}
-    synthesise(arguments.corpus, shares, arguments.seed, arguments.processes)
+    jobs = plan(shares, arguments.seed)
+    jobs += plan_syllables(round(SYLLABLES * arguments.scale), arguments.seed)
+    jobs += plan_accents(round(ACCENTED * arguments.scale), arguments.seed)
+    synthesise(arguments.corpus, jobs, arguments.seed, arguments.processes)
 
 
 if __name__ == "__main__":
