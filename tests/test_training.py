@@ -16,10 +16,10 @@ from torch import Tensor
 
 from kws_imagebind.datasets import load_dataset
 from kws_imagebind.models.phonebind import PHONEME_INDEX, SAMPLES, PhoneBind, PhoneBindConfig, phoneme_indices, save
-from kws_imagebind.phonemes import PHONEMES, VOWELS, Pronunciation, lookup
+from kws_imagebind.phonemes import PHONEMES, Pronunciation, lookup
 from kws_imagebind.training import augmentation
-from kws_imagebind.training.accents import ACCENTS, accented
-from kws_imagebind.training.alignment import AFTER, BEFORE, FOUND, FRAME, Cut, Recording, _settle, align, allowed, parts
+from kws_imagebind.training.accents import ACCENTS, BEFORE_R, ESPEAK_PHONEMES, accented, is_sayable, mnemonics
+from kws_imagebind.training.alignment import AFTER, BEFORE, FOUND, FRAME, Cut, Recording, _settle, align, allowed
 from kws_imagebind.training.averaging import average
 from kws_imagebind.training.corpus import Corpus, Segment, condition, is_written, write_shard
 from kws_imagebind.training.manifest import (
@@ -38,7 +38,6 @@ from kws_imagebind.training.phonebind import (
     near_neighbours,
     rate_at,
 )
-from kws_imagebind.training.syllables import BEFORE_R, ESPEAK_PHONEMES, mnemonics, syllables
 
 CONFIG = PhoneBindConfig(mels=16, stem=(4, 8), width=24, blocks=1, text_width=16, text_blocks=1, dim=12)
 WORDS = ("lamp", "kettle", "window", "garden", "pillow", "river", "candle", "monkey", "rocket", "yellow")
@@ -200,62 +199,11 @@ def test_a_segment_takes_the_reading_that_it_sounds_like() -> None:
     assert kept.pronunciation == second  # the second cut is like no reading of its own
 
 
-class Parrot(Speller):
-    """A speller that finds every cut like its reading."""
-
-    def encode_audio(self, waveforms: Tensor) -> Tensor:
-        return torch.ones(len(waveforms), 1)
-
-    def encode_text(self, readings: list[Pronunciation]) -> Tensor:
-        return torch.ones(len(readings), 1)
-
-
-def test_parts_are_runs_of_phonemes_that_touch_no_excluded_word(tmp_path: Path) -> None:
-    said = [("computer", lookup("computer")[0]), ("three", lookup("three")[0]), ("lamps", lookup("lamps")[0])]
-    phonemes = [phoneme for _, pronunciation in said for phoneme in pronunciation]
-    logits = torch.zeros(1, 80, 40)
-    logits[:, :, 0] = 8
-    for number, phoneme in enumerate(phonemes):
-        logits[0, 5 + 4 * number, PHONEME_INDEX[phoneme]] = 16
-    samples = np.random.default_rng(0).uniform(-0.5, 0.5, 80 * FRAME).astype(np.float32)
-    soundfile.write(tmp_path / "a.wav", samples, 16_000, subtype="FLOAT")
-    recording = Recording(tmp_path / "a.wav", "sentence", "s", tuple(w for w, _ in said), frozenset(), "x")
-    found = parts(recording, Parrot(logits))  # type: ignore[arg-type]
-    assert 3 <= len(found) <= 12 and all(segment.part and segment.source == "x" for segment in found)
-    assert {segment.word for segment in found} == {"computer", "lamps"}
-    for segment in found:
-        whole = lookup(segment.word)[0]
-        starts = [i for i in range(len(whole)) if whole[i : i + len(segment.pronunciation)] == segment.pronunciation]
-        assert starts and 3 <= len(segment.pronunciation) < len(whole)
-        inside = len(segment.pronunciation) * 4 * FRAME  # a phoneme every four frames here
-        assert inside - 4 * FRAME <= len(segment.audio) <= inside + BEFORE + AFTER
-    assert parts(recording, Parrot(logits))[0].pronunciation == found[0].pronunciation  # type: ignore[arg-type]
-
-
-def test_a_part_that_sounds_like_an_excluded_form_is_left_out_of_the_corpus(tmp_path: Path) -> None:
-    audio = np.ones(4_000, np.int16)
-    goes, low = ("G", "OW", "Z"), ("L", "OW", "Z")
-    cut = [Segment(audio, "x", "s", "egos", goes, part=True), Segment(audio, "x", "s", "pillows", low, part=True)]
-    write_shard(tmp_path, "parts", cut)
-    (kept,) = Corpus(tmp_path.glob("*.tsv")).segments
-    assert (kept.pronunciation, kept.part) == (low, True)
-
-
-def test_made_up_words_are_sayable_and_sound_like_no_excluded_form() -> None:
-    pytest.importorskip("wordfreq", reason="the 'train' extra is not installed")
-    made = list(syllables(3_000, seed=1))
-    assert made == list(syllables(3_000, seed=1)) != list(syllables(3_000, seed=2))
-    forbidden = {said for word in ("go", "goes", "two", "too", "ate", "won", "ups", "eights") for said in lookup(word)}
-    assert {("G", "AW"), ("D", "OW"), ("AA", "P")} < set(made) and not forbidden & set(made)
-    assert all(1 <= sum(phoneme in VOWELS for phoneme in said) <= 2 for said in made)
-    for said in made:
-        names = mnemonics(said).strip("[]").split("|")
-        assert sum("'" in name for name in names) == 1 and len(said) - len(names) in (0, 1)
-
-
 def test_an_accent_shifts_sounds_and_keeps_the_rest() -> None:
     assert mnemonics(("G", "OW"), {"OW": "VU"}) == "[[g|'VU]]" and mnemonics(("G", "OW")) == "[[g|'oU]]"
     assert mnemonics(("S", "T", "AA", "R"), {"AA": "O"}) == "[[s|t|'A@]]"  # before r a vowel stays what it is
+    assert mnemonics(("S", "T", "AO", "R", "IY")) == "[[s|t|'O:|r|i:]]"  # this r belongs to the next vowel
+    assert is_sayable(("S", "T", "AA", "R")) and not is_sayable(("F", "AY", "R"))
     heard = {accented(("L", "OW", "TH"), random.Random(seed)) for seed in range(200)}
     assert {"[[l|'oU|T]]", "[[l|'VU|T]]", "[[l|'o:|T]]", "[[l|'o:|t]]"} <= heard
     sounds = {sound for shifts in ACCENTS.values() for choices in shifts.values() for sound in choices}
@@ -325,25 +273,37 @@ def test_people_and_words_with_few_segments_are_drawn_oftener_than_their_number(
     people = [Segment(audio, "speechocean762", who, word, lookup(word)[0]) for who, word in said]
     write_shard(tmp_path, "people", people)
     write_shard(tmp_path, "voices", [Segment(audio, "flite", name, "lamp", lookup("lamp")[0]) for name in "abbbb"])
-    sampler = Sampler(Corpus(tmp_path.glob("*.tsv")), RECIPE)
+    sampler = Sampler(Corpus(tmp_path.glob("*.tsv")), replace(RECIPE, short=1.0))
     drawn = np.diff(sampler._cumulative, prepend=0)
     # A person's share is n / sqrt(n) / sqrt(n) where each says one word only: the same for all three.
     assert [drawn[:16].sum(), drawn[16:20].sum(), drawn[20]] == pytest.approx([RECIPE.human / 3] * 3)
     assert sampler.shares["flite:b"] / sampler.shares["flite:a"] == pytest.approx(4**0.65)
 
 
-def test_parts_and_syllables_have_the_shares_of_the_recipe(tmp_path: Path) -> None:
+def test_short_words_are_drawn_oftener_and_phrases_less_often(tmp_path: Path) -> None:
     audio = np.ones(4_000, np.int16)
-    for name, source, part, word in (
-        ("words", "speechocean762", False, "lamp"), ("parts", "speechocean762", True, "lamp"),
-        ("spoken", "espeak-ng", False, "lamp"), ("syllables", "espeak-ng", False, "l-ae-m-p"),
-    ):  # fmt: skip
-        number = 30 if name == "parts" else 3
-        write_shard(tmp_path, name, [Segment(audio, source, "s", word, lookup("lamp")[0], part)] * number)
-    recipe = replace(RECIPE, human=0.6, parts=0.25, syllables=0.5)
-    assert Sampler(Corpus(tmp_path.glob("*.tsv")), recipe).shares == pytest.approx(
-        {"speechocean762": 0.45, "speechocean762 (parts)": 0.15, "espeak-ng": 0.2, "espeak-ng (syllables)": 0.2}
+    said = ("lamp", "kettles", "lamp kettle")
+    spoken = [
+        Segment(audio, "espeak-ng", "s", text, sum((lookup(word)[0] for word in text.split()), ())) for text in said
+    ]
+    write_shard(tmp_path, "a", spoken)
+    drawn = np.diff(
+        Sampler(Corpus(tmp_path.glob("*.tsv")), replace(RECIPE, short=4.0, phrases=0.5))._cumulative, prepend=0
     )
+    assert drawn[0] / drawn[1] == pytest.approx(4) and drawn[2] / drawn[1] == pytest.approx(0.5)
+
+
+def test_accents_have_the_share_of_the_recipe(tmp_path: Path) -> None:
+    audio, lamp = np.ones(4_000, np.int16), lookup("lamp")[0]
+    for name, source, speaker, count in (
+        ("people", "mycroft", "anna", 2),
+        ("voices", "espeak-ng", "en+f1", 9),
+        ("accents", "espeak-ng", "en+f1 (accented)", 1),
+    ):
+        write_shard(tmp_path, name, [Segment(audio, source, speaker, "lamp", lamp)] * count)
+    recipe = replace(RECIPE, human=0.6, accented=0.25)
+    shares = Sampler(Corpus(tmp_path.glob("*.tsv")), recipe).shares
+    assert shares == pytest.approx({"mycroft": 0.6, "espeak-ng": 0.3, "espeak-ng (accented)": 0.1})
 
 
 def test_the_model_finds_its_own_confusions() -> None:

@@ -41,7 +41,6 @@ class PhoneBindConfig:
     width: int = 192
     blocks: int = 6
     kernel: int = 9  # frames of 30 ms
-    context: int = 0  # width of the summary by which each audio block weighs its channels; 0 for none
     heads: int = 4  # of attention pooling
     text_width: int = 112
     text_blocks: int = 3
@@ -65,13 +64,9 @@ def features(mel: Tensor, floor: Tensor | float = FLOOR) -> Tensor:
 
 
 class ConvNeXtBlock(nn.Module):
-    """Depthwise convolution over time, then a pointwise MLP, with a residual (Liu et al. 2022, arXiv:2201.03545).
+    """Depthwise convolution over time, then a pointwise MLP, with a residual (Liu et al. 2022, arXiv:2201.03545)."""
 
-    With `context`, each channel is weighed by what the whole clip holds, as a voice or a room is heard in all of it
-    (squeeze and excitation as in ContextNet, Han et al. 2020, arXiv:2005.03191).
-    """
-
-    def __init__(self, width: int, kernel: int, dropout: float, context: int = 0) -> None:
+    def __init__(self, width: int, kernel: int, dropout: float) -> None:
         super().__init__()
         self.depthwise = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=width)
         self.norm = nn.LayerNorm(width)
@@ -79,17 +74,9 @@ class ConvNeXtBlock(nn.Module):
         self.contract: nn.Module = nn.Linear(2 * width, width)
         self.dropout = nn.Dropout(dropout)
         self.scale = nn.Parameter(torch.full((width,), 0.3))
-        self.context = (
-            nn.Sequential(nn.Linear(width, context), nn.ReLU(), nn.Linear(context, width), nn.Sigmoid())
-            if context
-            else None
-        )
 
     def forward(self, x: Tensor) -> Tensor:  # (B, T, width)
-        h = self.contract(F.gelu(self.expand(self.norm(self._over_time(x)))))
-        if self.context is not None:
-            h = h * (2 * self.context(h.mean(1, keepdim=True)))  # about 1 at first
-        return x + self.scale * self.dropout(h)
+        return x + self.scale * self.dropout(self.contract(F.gelu(self.expand(self.norm(self._over_time(x))))))
 
     def _over_time(self, x: Tensor) -> Tensor:
         """The depthwise convolution as a flat image in channels-last order, which x is in already: twice as fast."""
@@ -140,7 +127,7 @@ class AudioTower(nn.Module):
         self.spectral = nn.ModuleList(SpectralBlock(second) for _ in range(config.stem_blocks))
         self.enter: nn.Module = nn.Linear(second * config.mels // 4, config.width)
         self.blocks = nn.ModuleList(
-            ConvNeXtBlock(config.width, config.kernel, config.dropout, config.context) for _ in range(config.blocks)
+            ConvNeXtBlock(config.width, config.kernel, config.dropout) for _ in range(config.blocks)
         )
         self.norm = nn.LayerNorm(config.width)
         self.pool = AttentionPooling(config.width, config.heads, config.dim)

@@ -9,10 +9,19 @@ dictionary's pronunciation.
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
+from itertools import pairwise
 
-from kws_imagebind.phonemes import VOWELS, Pronunciation
-from kws_imagebind.training.syllables import mnemonics
+from kws_imagebind.phonemes import CONSONANTS, VOWELS, Pronunciation
 
+# ARPAbet in the phoneme names that all of espeak-ng's English accents have; the others are ARPAbet's in small letters.
+ESPEAK_PHONEMES = {
+    "AA": "A:", "AE": "a", "AH": "V", "AO": "O:", "AW": "aU", "AY": "aI", "EH": "E", "ER": "3:", "EY": "eI", "IH": "I",
+    "IY": "i:", "OW": "oU", "OY": "OI", "UH": "U", "UW": "u:", "CH": "tS", "DH": "D", "HH": "h", "JH": "dZ", "NG": "N",
+    "SH": "S", "TH": "T", "Y": "j", "ZH": "Z",
+}  # fmt: skip
+# A vowel before r is one phoneme there; the accents without r then leave it out. Other vowels are not followed by r.
+BEFORE_R = {"AA": "A@", "AO": "O@", "EH": "e@", "IH": "i@", "UH": "U@"}
 # ARPAbet to the espeak-ng sounds that it may become.
 ACCENTS: dict[str, dict[str, tuple[str, ...]]] = {
     "Australian": {
@@ -38,6 +47,39 @@ ACCENTS: dict[str, dict[str, tuple[str, ...]]] = {
     "East Asian": {"TH": ("s", "f"), "DH": ("z", "d"), "V": ("w", "b"), "AE": ("E",), "IH": ("i",), "AH": ("a",)},
 }  # fmt: skip
 VOWEL_SHIFTS, CONSONANT_SHIFTS = 0.8, 0.3  # how likely a speaker makes each; consonants set too many words apart
+
+
+def is_sayable(said: Pronunciation) -> bool:
+    """Whether `mnemonics` can write it: an r after a vowel only where `BEFORE_R` has the two."""
+    return all(right != "R" or left in CONSONANTS or left in BEFORE_R for left, right in pairwise(said))
+
+
+def mnemonics(pronunciation: Pronunciation, shifts: Mapping[str, str] | None = None) -> str:
+    """What has espeak-ng say phonemes, the first vowel stressed; `shifts` has sounds other than the usual.
+
+    >>> mnemonics(("S", "T", "AA", "R", "K"))
+    "[[s|t|'A@|k]]"
+    >>> mnemonics(("G", "AE", "P"), {"AE": "E"})
+    "[[g|'E|p]]"
+    """
+    sounds = {**ESPEAK_PHONEMES, **(shifts or {})}
+    names: list[str] = []
+    stressed = False
+    for index, phoneme in enumerate(pronunciation):
+        if _is_r_of_a_vowel(pronunciation, index):
+            continue
+        name = BEFORE_R[phoneme] if _is_r_of_a_vowel(pronunciation, index + 1) else sounds.get(phoneme, phoneme.lower())
+        if phoneme in VOWELS and not stressed:
+            name, stressed = f"'{name}", True
+        names.append(name)
+    return f"[[{'|'.join(names)}]]"
+
+
+def _is_r_of_a_vowel(said: Pronunciation, index: int) -> bool:
+    """Whether an r belongs to the vowel before it, as in "star", and not to the one after, as in "story"."""
+    if not 0 < index < len(said) or said[index] != "R" or said[index - 1] not in BEFORE_R:
+        return False
+    return index + 1 == len(said) or said[index + 1] not in VOWELS
 
 
 def accented(pronunciation: Pronunciation, rng: random.Random) -> str:

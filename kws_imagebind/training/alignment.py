@@ -15,9 +15,8 @@ import argparse
 import csv
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -49,9 +48,6 @@ SURE = (
     3  # phonemes; shorter words of a sentence are swallowed more often than spoken, and must resemble themselves more
 )
 RUN = 3  # words, at most, of one segment
-PHONEMES_PER_PART = (3, 8)
-PARTS = 12  # of one recording of a word, and for every 24 phonemes of a sentence
-FADE = 80  # samples: a part begins and ends in the midst of sound
 LONGEST_SENTENCE = 24.0  # s
 
 
@@ -69,15 +65,6 @@ class Recording:
 
 
 @dataclass(frozen=True)
-class AlignedPhoneme:
-    """Where the model spells a phoneme, in samples, and how sure it is. CTC marks the middle of what is heard."""
-
-    start: int
-    end: int
-    confidence: float
-
-
-@dataclass(frozen=True)
 class AlignedWord:
     """Where a word lies in its recording, in samples, and how sure the model is of it."""
 
@@ -85,11 +72,7 @@ class AlignedWord:
     pronunciation: Pronunciation
     start: int
     end: int
-    phonemes: tuple[AlignedPhoneme, ...]
-
-    @property
-    def confidence(self) -> float:
-        return float(np.mean([phoneme.confidence for phoneme in self.phonemes]))
+    confidence: float
 
 
 def read_manifest(folder: Path) -> list[Recording]:
@@ -155,8 +138,8 @@ def align(
     for word, said in words:
         own = [next(spans) for _ in said]
         start, end = max(0, own[0].start * FRAME - BEFORE), own[-1].end * FRAME + AFTER
-        marks = tuple(AlignedPhoneme(span.start * FRAME, span.end * FRAME, span.score) for span in own)
-        aligned.append(AlignedWord(word, said, start, min(end, len(waveform)), marks))
+        confidence = float(np.mean([span.score for span in own]))
+        aligned.append(AlignedWord(word, said, start, min(end, len(waveform)), confidence))
     return aligned
 
 
@@ -199,60 +182,6 @@ def _runs(
                 part = waveform[group[0].start : group[-1].end]
                 spoken = tuple(" ".join(word.word for word in group).split())
                 yield from _cut(recording, part, spoken, _readings(group))
-
-
-@torch.inference_mode()
-def parts(recording: Recording, model: PhoneBind, seed: int = 0) -> list[Segment]:
-    """Random runs of phonemes that begin or end inside a word: what people say in more ways than they say words.
-
-    No word that a part touches may be one that is not learnt from, nor may the part sound like one of the 35.
-    """
-    words = [(word, pronounce(word)) for word in recording.words if word.strip("'")]
-    if not words or len(waveform := load_audio(recording.path, SAMPLE_RATE)) > LONGEST_SENTENCE * SAMPLE_RATE:
-        return []
-    aligned = align(model, waveform, words, recording.whole)
-    runs = [run for run in _stretches(aligned) if run.confidence >= (CONFIDENCE if recording.whole else FOUND)]
-    wanted = PARTS * max(1, sum(len(word.phonemes) for word in aligned) // 24)
-    rng = np.random.default_rng((seed, *recording.path.name.encode()))
-    cuts: list[Cut] = []
-    for index in rng.permutation(len(runs))[:wanted]:
-        run = runs[index]
-        audio = waveform[max(0, run.start) : run.end].clone()
-        slope = torch.linspace(0, 1, min(FADE, len(audio)))
-        audio[: len(slope)] *= slope
-        audio[len(audio) - len(slope) :] *= slope.flip(0)
-        cuts += _cut(recording, audio, run.words, [run.pronunciation])
-    return [replace(segment, part=True) for segment in _settle(recording, cuts, model)]
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """A run of phonemes with the words that it touches, in samples."""
-
-    words: tuple[str, ...]
-    pronunciation: Pronunciation
-    start: int
-    end: int
-    confidence: float
-
-
-def _stretches(aligned: list[AlignedWord]) -> Iterator[Stretch]:
-    """Every run of a part's length that is not a run of whole words; it ends halfway to the next phoneme."""
-    heard = [(word, index) for word in aligned for index in range(len(word.phonemes))]
-    marks = [word.phonemes[index] for word, index in heard]
-    ends = [(left.end + right.start) // 2 for left, right in pairwise(marks)]
-    ends = [marks[0].start - BEFORE, *ends, marks[-1].end + AFTER] if marks else []
-    shortest, longest = PHONEMES_PER_PART
-    for first in range(len(heard)):
-        for last in range(first + shortest, min(first + longest, len(heard)) + 1):
-            group = heard[first:last]
-            is_whole = group[0][1] == 0 and group[-1][1] == len(group[-1][0].phonemes) - 1
-            if not is_whole:
-                touched = dict.fromkeys(id(word) for word, _ in group)
-                words = " ".join(next(word.word for word, _ in group if id(word) == key) for key in touched)
-                said = tuple(word.pronunciation[index] for word, index in group)
-                confidence = float(np.mean([mark.confidence for mark in marks[first:last]]))
-                yield Stretch(tuple(words.split()), said, ends[first], ends[last], confidence)
 
 
 def _readings(group: list[AlignedWord]) -> list[Pronunciation]:
@@ -299,15 +228,17 @@ def main() -> None:
     by_source: dict[str, list[Recording]] = {}
     for recording in read_manifest(arguments.recordings):
         by_source.setdefault(recording.source, []).append(recording)
-    cutters = {"real": lambda recording: segments(recording, model), "parts": lambda recording: parts(recording, model)}
     for source, recordings in by_source.items():
-        for kind, cut in cutters.items():
-            if is_written(arguments.corpus, f"{kind}-{source}"):
-                continue
-            bar = tqdm(recordings, desc=f"{kind} of {source}", unit="file")
-            found = [segment for recording in bar for segment in cut(recording)]
-            write_shard(arguments.corpus, f"{kind}-{source}", found)
-            print(f"{source}: {len(found):,} {kind} segments of {len(recordings):,} recordings", flush=True)
+        name = f"real-{source}"
+        if is_written(arguments.corpus, name):
+            continue
+        found = [
+            segment
+            for recording in tqdm(recordings, desc=source, unit="file")
+            for segment in segments(recording, model)
+        ]
+        write_shard(arguments.corpus, name, found)
+        print(f"{source}: {len(found):,} segments of {len(recordings):,} recordings", flush=True)
 
 
 if __name__ == "__main__":

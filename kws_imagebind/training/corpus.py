@@ -16,13 +16,13 @@ import numpy as np
 
 from kws_imagebind.files import whole
 from kws_imagebind.phonemes import Pronunciation
-from kws_imagebind.training.vocabulary import excluded_forms, is_excluded
+from kws_imagebind.training.vocabulary import is_excluded
 
 SAMPLE_RATE = 16_000  # Hz
 LONGEST = 1.25  # s; a longer segment is no word that a one-second window could hold
 SHORTEST = 0.1  # s
 _FRAME = 80  # samples: 5 ms
-_COLUMNS = ("samples", "source", "speaker", "word", "phonemes", "part")
+_COLUMNS = ("samples", "source", "speaker", "word", "phonemes")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,6 @@ class Segment:
         audio: int16 samples at 16 kHz, the peak near full scale, without silence around; empty in a manifest.
         source: what made it ("espeak-ng") or where it is from ("speechocean762").
         speaker: the voice or person, unique within the source.
-        part: whether it begins or ends inside a word; `word` is then all the words it touches.
     """
 
     audio: np.ndarray
@@ -41,21 +40,6 @@ class Segment:
     speaker: str
     word: str
     pronunciation: Pronunciation
-    part: bool = False
-
-    @property
-    def is_made_up(self) -> bool:
-        """Whether the word is one of `syllables`, whose word is its phonemes."""
-        return self.word == spelling(self.pronunciation)
-
-
-def spelling(pronunciation: Pronunciation) -> str:
-    """How a made-up word is written.
-
-    >>> spelling(("G", "AW", "D"))
-    'g-aw-d'
-    """
-    return "-".join(pronunciation).lower()
 
 
 def condition(waveform: np.ndarray) -> np.ndarray | None:
@@ -87,9 +71,7 @@ def write_shard(folder: Path, name: str, segments: Sequence[Segment]) -> None:
         rows.writerow(_COLUMNS)
         for segment in segments:
             phonemes = " ".join(segment.pronunciation)
-            rows.writerow(
-                (len(segment.audio), segment.source, segment.speaker, segment.word, phonemes, int(segment.part))
-            )
+            rows.writerow((len(segment.audio), segment.source, segment.speaker, segment.word, phonemes))
 
 
 def is_written(folder: Path, name: str) -> bool:
@@ -118,19 +100,14 @@ class Corpus:
                     end = start + int(row["samples"])
                     self._spans.append((shard, start, end))
                     pronunciation = tuple(row["phonemes"].split())
-                    part = row.get("part") == "1"  # shards older than parts have no such column
                     self.segments.append(
-                        Segment(np.zeros(0, np.int16), row["source"], row["speaker"], row["word"], pronunciation, part)
+                        Segment(np.zeros(0, np.int16), row["source"], row["speaker"], row["word"], pronunciation)
                     )
                     start = end
         if not self.segments:
             raise FileNotFoundError("no finished shard found; run kws_imagebind.training.synthesis first")
 
-        permitted = [
-            not any(map(is_excluded, segment.word.split()))
-            and not (segment.part and segment.pronunciation in excluded_forms())
-            for segment in self.segments
-        ]
+        permitted = [not any(map(is_excluded, segment.word.split())) for segment in self.segments]
         self.segments = [segment for segment, kept in zip(self.segments, permitted, strict=True) if kept]
         self._spans = [span for span, kept in zip(self._spans, permitted, strict=True) if kept]
 

@@ -2,9 +2,9 @@
 
     python -m kws_imagebind.training.manifest --corpus training/corpus --recordings DIR
 
-writes `weights/training_manifest.tsv.gz`, a line for each word, phrase or part of one of each source with its phonemes
-and the numbers of speakers and segments, and `weights/training_recordings.tsv.gz`, a line for each recording of a
-person with its checksum, source and speaker. The recordings themselves are not published.
+writes `weights/training_manifest.tsv.gz`, a line for each word or phrase of each source with its phonemes and the
+numbers of speakers and segments, and `weights/training_recordings.tsv.gz`, a line for each recording of a person with
+its checksum, source and speaker. The recordings themselves are not published.
 """
 
 from __future__ import annotations
@@ -29,19 +29,13 @@ RECORDINGS = Path(__file__).parents[1] / "weights" / "training_recordings.tsv.gz
 
 @dataclass(frozen=True)
 class Entry:
-    """So many segments of one source, by so many speakers, that say one word or phrase, or a part of it.
-
-    Attributes:
-        word: a word or phrase, or all the words that a part touches.
-        part: whether the pronunciation begins or ends inside a word.
-    """
+    """So many segments of one source, by so many speakers, that say one word or phrase."""
 
     word: str
     pronunciation: Pronunciation
     source: str
     speakers: int
     segments: int
-    part: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,12 +62,12 @@ def _read(path: Path) -> Iterator[dict[str, str]]:
 
 def write_manifest(corpus: Corpus, path: Path = MANIFEST) -> int:
     """Writes the manifest of a corpus; returns its number of lines."""
-    speakers: dict[tuple[str, str, str, int], list[str]] = {}
+    speakers: dict[tuple[str, str, str], list[str]] = {}
     for segment in corpus.segments:
-        key = (segment.word, " ".join(segment.pronunciation), segment.source, int(segment.part))
+        key = (segment.word, " ".join(segment.pronunciation), segment.source)
         speakers.setdefault(key, []).append(segment.speaker)
     rows = [(*key, len(set(by)), len(by)) for key, by in sorted(speakers.items())]
-    _write(path, ("word", "phonemes", "source", "part", "speakers", "segments"), rows)
+    _write(path, ("word", "phonemes", "source", "speakers", "segments"), rows)
     return len(rows)
 
 
@@ -81,8 +75,7 @@ def read_manifest(path: Path = MANIFEST) -> Iterator[Entry]:
     """The lines of a manifest."""
     for row in _read(path):
         pronunciation = tuple(row["phonemes"].split())
-        numbers = int(row["speakers"]), int(row["segments"])
-        yield Entry(row["word"], pronunciation, row["source"], *numbers, part=row.get("part") == "1")
+        yield Entry(row["word"], pronunciation, row["source"], int(row["speakers"]), int(row["segments"]))
 
 
 def write_recordings(folder: Path, path: Path = RECORDINGS) -> int:

@@ -42,8 +42,9 @@ from kws_imagebind.models.phonebind import (
 from kws_imagebind.phonemes import Pronunciation, lookup
 from kws_imagebind.training.augmentation import augment, place
 from kws_imagebind.training.corpus import SAMPLE_RATE, Corpus, Segment
-from kws_imagebind.training.synthesis import SYNTHESISERS
+from kws_imagebind.training.synthesis import ACCENTED, SYNTHESISERS
 
+SHORT = 5  # phonemes
 SHARPNESS = 30.0  # what cosines are multiplied by in a check: with it they are about calibrated
 
 
@@ -60,8 +61,9 @@ class Recipe:
     decay: float = 0.03  # weight decay of matrices
     average: float = 0.998  # of the exponential moving average that becomes the model
     human: float = 0.6  # share of the draws that are recordings of people, where there are any
-    parts: float = 0.33  # share of those that begin or end inside a word
-    syllables: float = 0.35  # share of the synthesisers' that are made-up syllables
+    accented: float = 0.5  # share of the synthesisers' draws that are in accents of `accents`, where there are any
+    short: float = 3.0  # how much oftener single words of at most five phonemes are drawn: keywords are short
+    phrases: float = 0.3  # the same, of several words
     random_negatives: int = 256
     neighbours: int = 24  # nearest pronunciations of each
     near_negatives: int = 3  # of those, in each step
@@ -83,17 +85,14 @@ class Sampler:
         self.corpus, self.recipe = corpus, recipe
         sources = np.array([_group(segment) for segment in corpus.segments])
         synthetic = np.array([segment.source in SYNTHESISERS for segment in corpus.segments])
-        special = np.array([segment.part or segment.is_made_up for segment in corpus.segments])
         speakers = np.array([f"{segment.source}:{segment.speaker}" for segment in corpus.segments])
         words = np.array(["" if segment.source in SYNTHESISERS else segment.word for segment in corpus.segments])
         weights = np.where(synthetic, _rarity(sources, 0.35), _rarity(speakers, 0.5) * _rarity(words, 0.5))
-        human, parts, made_up = recipe.human, recipe.parts, recipe.syllables
-        for own, share in (
-            (synthetic & ~special, (1 - human) * (1 - made_up)),
-            (synthetic & special, (1 - human) * made_up),
-            (~synthetic & ~special, human * (1 - parts)),
-            (~synthetic & special, human * parts),
-        ):
+        weights *= [_keyword_likeness(segment, recipe) for segment in corpus.segments]
+        accented = np.array([segment.speaker.endswith(ACCENTED) for segment in corpus.segments])
+        in_accents = recipe.accented if accented.any() else 0.0
+        shares = (1 - recipe.human) * (1 - in_accents), (1 - recipe.human) * in_accents, recipe.human
+        for own, share in zip((synthetic & ~accented, accented, ~synthetic), shares, strict=True):
             weights[own] *= share / max(weights[own].sum(), 1e-9)
         weights /= weights.sum()
         self._cumulative = np.cumsum(weights)
@@ -141,8 +140,15 @@ def _rarity(labels: np.ndarray, power: float) -> np.ndarray:
 
 
 def _group(segment: Segment) -> str:
-    name = f"{segment.source}:{segment.speaker}" if segment.source in ("flite", "festival") else segment.source
-    return f"{name} ({'parts' if segment.part else 'syllables'})" if segment.part or segment.is_made_up else name
+    if segment.source in ("flite", "festival"):
+        return f"{segment.source}:{segment.speaker}"
+    return segment.source + (ACCENTED if segment.speaker.endswith(ACCENTED) else "")
+
+
+def _keyword_likeness(segment: Segment, recipe: Recipe) -> float:
+    if " " in segment.word:
+        return recipe.phrases
+    return recipe.short if len(segment.pronunciation) <= SHORT else 1.0
 
 
 def near_neighbours(pronunciations: list[Pronunciation], count: int, seed: int) -> np.ndarray:

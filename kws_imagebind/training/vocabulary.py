@@ -36,12 +36,6 @@ def inflections() -> frozenset[str]:
 
 
 @cache
-def excluded_forms() -> frozenset[Pronunciation]:
-    """Every pronunciation of the 35 words and of their inflections: what no made-up word may sound like."""
-    return excluded_pronunciations() | {variant for word in inflections() for variant in lookup(word)}
-
-
-@cache
 def _common_words() -> frozenset[str]:
     """What the other half of a compound may be."""
     from wordfreq import top_n_list
