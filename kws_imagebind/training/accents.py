@@ -46,6 +46,11 @@ ACCENTS: dict[str, dict[str, tuple[str, ...]]] = {
     "German": {"W": ("v",), "TH": ("s",), "DH": ("z", "d"), "AE": ("E",), "AH": ("a",), "OW": ("o:",), "EY": ("e:",)},
     "East Asian": {"TH": ("s", "f"), "DH": ("z", "d"), "V": ("w", "b"), "AE": ("E",), "IH": ("i",), "AH": ("a",)},
 }  # fmt: skip
+# Sounds of `ACCENTS` that are nearly one of `ESPEAK_PHONEMES`.
+NEARLY = {
+    "@": "V", "a#": "V", "e": "E", "E:": "E", "i": "I", "0": "A:", "O": "O:", "u": "U", "e:": "eI", "o:": "oU",
+    "o": "oU", "VU": "oU", "eU": "oU", "@U": "oU",
+}  # fmt: skip
 VOWEL_SHIFTS, CONSONANT_SHIFTS = 0.8, 0.3  # how likely a speaker makes each; consonants set too many words apart
 
 
@@ -73,6 +78,20 @@ def mnemonics(pronunciation: Pronunciation, shifts: Mapping[str, str] | None = N
             name, stressed = f"'{name}", True
         names.append(name)
     return f"[[{'|'.join(names)}]]"
+
+
+def without_accent(mnemonics: str) -> str:
+    """What a listener might write: the sounds of an accent as the nearest usual ones.
+
+    >>> without_accent("[[w|'@|n]]")
+    "[[w|'V|n]]"
+    """
+    usual = []
+    for name in mnemonics.strip("[]").split("|"):
+        stress = "'" if name.startswith("'") else ""
+        sound = name.removeprefix("'")
+        usual.append(stress + NEARLY.get(sound, sound))
+    return f"[[{'|'.join(usual)}]]"
 
 
 def _is_r_of_a_vowel(said: Pronunciation, index: int) -> bool:

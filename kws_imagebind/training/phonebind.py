@@ -358,7 +358,7 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, default=Path("training/corpus"))
     parser.add_argument("--run", type=Path, default=Path("training/run"), help="checkpoint, log and weights go here")
     parser.add_argument("--shards", default="*", help="pattern of the shards to train on")
-    parser.add_argument("--start", type=Path, help="weights to go on from, of the same sizes")
+    parser.add_argument("--start", type=Path, help="weights to go on from; they bring their own sizes")
     parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--threads", type=int, default=2)
@@ -370,6 +370,8 @@ def main() -> None:
     parser.add_argument("--model", type=json.loads, default={}, help='sizes other than the default, {"blocks": 8}')
     parser.add_argument("--recipe", type=json.loads, default={}, help='settings other than the default, {"rate": 2e-3}')
     arguments = parser.parse_args()
+    if arguments.start and arguments.model:
+        parser.error("--start brings its own sizes; leave --model away")
     torch.set_num_threads(arguments.threads)
     recipe = Recipe(**{"steps": arguments.steps, "seed": arguments.seed, **arguments.recipe})
     torch.manual_seed(recipe.seed)
