@@ -282,14 +282,11 @@ def test_people_and_words_with_few_segments_are_drawn_oftener_than_their_number(
 
 def test_short_words_are_drawn_oftener_and_phrases_less_often(tmp_path: Path) -> None:
     audio = np.ones(4_000, np.int16)
-    said = ("lamp", "kettles", "lamp kettle")
-    spoken = [
-        Segment(audio, "espeak-ng", "s", text, sum((lookup(word)[0] for word in text.split()), ())) for text in said
-    ]
-    write_shard(tmp_path, "a", spoken)
-    drawn = np.diff(
-        Sampler(Corpus(tmp_path.glob("*.tsv")), replace(RECIPE, short=4.0, phrases=0.5))._cumulative, prepend=0
-    )
+    lamp, kettles = lookup("lamp")[0], lookup("kettles")[0]
+    said = {"lamp": lamp, "kettles": kettles, "lamp lamp": lamp + lamp}
+    write_shard(tmp_path, "a", [Segment(audio, "espeak-ng", "s", text, phonemes) for text, phonemes in said.items()])
+    sampler = Sampler(Corpus(tmp_path.glob("*.tsv")), replace(RECIPE, short=4.0, phrases=0.5))
+    drawn = np.diff(sampler._cumulative, prepend=0)
     assert drawn[0] / drawn[1] == pytest.approx(4) and drawn[2] / drawn[1] == pytest.approx(0.5)
 
 

@@ -28,6 +28,7 @@ from tqdm import tqdm
 from kws_imagebind.audio import MelConfig, fit, load_audio
 from kws_imagebind.datasets import load_dataset
 from kws_imagebind.datasets.base import Dataset as Recordings
+from kws_imagebind.encoders.phonebind import PhoneBindEncoder
 from kws_imagebind.files import whole
 from kws_imagebind.models.phonebind import (
     BLANK,
@@ -39,12 +40,14 @@ from kws_imagebind.models.phonebind import (
     phoneme_indices,
     save,
 )
-from kws_imagebind.phonemes import Pronunciation, lookup
+from kws_imagebind.phonemes import Pronunciation
 from kws_imagebind.training.augmentation import augment, place
 from kws_imagebind.training.corpus import SAMPLE_RATE, Corpus, Segment
 from kws_imagebind.training.synthesis import ACCENTED, SYNTHESISERS
+from kws_imagebind.zero_shot import ZeroShotClassifier
 
 SHORT = 5  # phonemes
+ROWS = 500  # pronunciations compared with all others at once
 SHARPNESS = 30.0  # what cosines are multiplied by in a check: with it they are about calibrated
 
 
@@ -84,17 +87,7 @@ class Sampler:
     def __init__(self, corpus: Corpus, recipe: Recipe) -> None:
         self.corpus, self.recipe = corpus, recipe
         sources = np.array([_group(segment) for segment in corpus.segments])
-        synthetic = np.array([segment.source in SYNTHESISERS for segment in corpus.segments])
-        speakers = np.array([f"{segment.source}:{segment.speaker}" for segment in corpus.segments])
-        words = np.array(["" if segment.source in SYNTHESISERS else segment.word for segment in corpus.segments])
-        weights = np.where(synthetic, _rarity(sources, 0.35), _rarity(speakers, 0.5) * _rarity(words, 0.5))
-        weights *= [_keyword_likeness(segment, recipe) for segment in corpus.segments]
-        accented = np.array([segment.speaker.endswith(ACCENTED) for segment in corpus.segments])
-        in_accents = recipe.accented if accented.any() else 0.0
-        shares = (1 - recipe.human) * (1 - in_accents), (1 - recipe.human) * in_accents, recipe.human
-        for own, share in zip((synthetic & ~accented, accented, ~synthetic), shares, strict=True):
-            weights[own] *= share / max(weights[own].sum(), 1e-9)
-        weights /= weights.sum()
+        weights = _weights(corpus.segments, sources, recipe)
         self._cumulative = np.cumsum(weights)
         self.shares = {str(name): float(weights[sources == name].sum()) for name in np.unique(sources)}
         self.pronunciations: list[Pronunciation] = sorted({segment.pronunciation for segment in corpus.segments})
@@ -133,6 +126,21 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
         return DataLoader(self, batch_size=None, sampler=steps, num_workers=1, prefetch_factor=3)
 
 
+def _weights(segments: list[Segment], sources: np.ndarray, recipe: Recipe) -> np.ndarray:
+    """How often each segment is drawn; `sources` are their groups."""
+    synthetic = np.array([segment.source in SYNTHESISERS for segment in segments])
+    speakers = np.array([f"{segment.source}:{segment.speaker}" for segment in segments])
+    words = np.array(["" if segment.source in SYNTHESISERS else segment.word for segment in segments])
+    weights = np.where(synthetic, _rarity(sources, 0.35), _rarity(speakers, 0.5) * _rarity(words, 0.5))
+    weights *= [_keyword_likeness(segment, recipe) for segment in segments]
+    accented = np.array([segment.speaker.endswith(ACCENTED) for segment in segments])
+    in_accents = recipe.accented if accented.any() else 0.0
+    shares = (1 - recipe.human) * (1 - in_accents), (1 - recipe.human) * in_accents, recipe.human
+    for own, share in zip((synthetic & ~accented, accented, ~synthetic), shares, strict=True):
+        weights[own] *= share / max(weights[own].sum(), 1e-9)
+    return weights / weights.sum()
+
+
 def _rarity(labels: np.ndarray, power: float) -> np.ndarray:
     """The number of elements with the same label, to the power `-power`."""
     _, index, counts = np.unique(labels, return_inverse=True, return_counts=True)
@@ -159,8 +167,8 @@ def near_neighbours(pronunciations: list[Pronunciation], count: int, seed: int) 
     written = ["".join(chr(64 + PHONEME_INDEX[phoneme]) for phoneme in said) for said in pronunciations]
     rng = np.random.default_rng(seed)
     nearest = []
-    for start in range(0, len(written), 500):
-        part = written[start : start + 500]
+    for start in range(0, len(written), ROWS):
+        part = written[start : start + ROWS]
         order = rng.permutation(len(written))
         others = [written[index] for index in order]
         distance = cdist(part, others, scorer=Levenshtein.distance, dtype=np.uint8, score_cutoff=5)
@@ -172,11 +180,11 @@ def near_neighbours(pronunciations: list[Pronunciation], count: int, seed: int) 
 @torch.inference_mode()
 def confusable(model: PhoneBind, indices: Tensor, count: int) -> np.ndarray:
     """(pronunciations, count): the nearest others of each in the model's own space."""
-    read = torch.cat([model.text(part) for part in indices.split(500)])
+    read = torch.cat([model.text(part) for part in indices.split(ROWS)])
     nearest = []
-    for start, part in enumerate(read.split(500)):
+    for start, part in enumerate(read.split(ROWS)):
         alike = part @ read.T
-        alike[torch.arange(len(part)), start * 500 + torch.arange(len(part))] = -1  # itself
+        alike[torch.arange(len(part)), start * ROWS + torch.arange(len(part))] = -1  # itself
         nearest.append(alike.topk(count, 1).indices)
     return torch.cat(nearest).numpy()
 
@@ -297,18 +305,14 @@ class Check:
 
     def __init__(self, dataset: Recordings) -> None:
         clips = [fit(load_audio(utterance.path, SAMPLE_RATE), SAMPLES) for utterance in dataset.utterances]
-        self.waveforms, self.targets = torch.stack(clips), dataset.targets
-        variants = [(index, said) for index, word in enumerate(dataset.keywords) for said in lookup(word)]
-        self.owners = torch.tensor([index for index, _ in variants])
-        self.pronunciations = [said for _, said in variants]
+        self.waveforms, self.targets, self.keywords = torch.stack(clips), dataset.targets, dataset.keywords
 
     @torch.inference_mode()
     def scores(self, model: PhoneBind) -> Tensor:
         """(clips, keywords): the cosine of each keyword's best pronunciation."""
-        heard = torch.cat([model.encode_audio(part) for part in self.waveforms.split(256)])
-        cosines = heard @ model.encode_text(self.pronunciations).T
-        best = torch.full((len(heard), int(self.owners.max()) + 1), -1.0)
-        return best.scatter_reduce(1, self.owners.expand_as(cosines), cosines, "amax")
+        encoder = PhoneBindEncoder(model, "in training", torch.device("cpu"))
+        heard = torch.cat([encoder.encode_audio(list(part)) for part in self.waveforms.split(256)])
+        return ZeroShotClassifier(encoder, self.keywords)(heard).values
 
     def measure(self, model: PhoneBind) -> tuple[float, float]:
         """Accuracy, and the mean negative log-likelihood in nats: it moves less by chance than the accuracy does."""

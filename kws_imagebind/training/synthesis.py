@@ -192,6 +192,11 @@ def _texts(seed: int) -> tuple[list[tuple[str, Pronunciation]], list[float]]:
     return words, weights
 
 
+def _variant(rng: random.Random) -> str:
+    """One of espeak-ng's speakers: half are made up."""
+    return rng.choice(MADE_UP if rng.random() < 0.5 else ESPEAK_VARIANTS)
+
+
 def plan(shares: dict[str, int], seed: int) -> list[Job]:
     """Every segment to be spoken, in one order that the seed fixes."""
     texts, weights = _texts(seed)
@@ -200,7 +205,7 @@ def plan(shares: dict[str, int], seed: int) -> list[Job]:
     for share, count in shares.items():
         engine, _, name = share.partition(":")
         for text, pronunciation in rng.choices(texts, weights, k=count):
-            variant = rng.choice(MADE_UP if rng.random() < 0.5 else ESPEAK_VARIANTS)
+            variant = _variant(rng)
             voice = Voice(engine, name or f"{rng.choice(ESPEAK_ACCENTS)}+{variant}")
             jobs.append(Job(len(jobs), voice, text, pronunciation))
     return jobs
@@ -217,7 +222,7 @@ def plan_accents(count: int, seed: int) -> list[Job]:
     weights = [2.0 if len(said) <= 4 else 1.0 for said in words.values()]
     jobs = []
     for index, (text, said) in enumerate(rng.choices(list(words.items()), weights, k=count)):
-        variant = rng.choice(MADE_UP if rng.random() < 0.5 else ESPEAK_VARIANTS)
+        variant = _variant(rng)
         voice = Voice("espeak-ng", f"{rng.choice(ESPEAK_ACCENTS)}+{variant}")
         spelling = accented(said, rng)
         if without_accent(spelling) not in tested:
