@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from kws_imagebind import frontend
-from kws_imagebind.audio import MelConfig, load_channels, resample
+from kws_imagebind.audio.files import load_channels
+from kws_imagebind.audio.mel import MelConfig
+from kws_imagebind.audio.resample import resample
 from kws_imagebind.datasets.waveforms import SilenceDataset, SpeechCommands, UnknownDataset
-from kws_imagebind.keywords import SPEECH_COMMANDS_WORDS
-from kws_imagebind.tokenizer import tokenize
+from kws_imagebind.encoders.imagebind import frontend
+from kws_imagebind.encoders.imagebind.tokenizer import tokenize
+from kws_imagebind.text.tasks import SPEECH_COMMANDS_WORDS
 
 __all__ = [
     "CLASSES",

@@ -29,8 +29,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kws_imagebind import frontend
-from kws_imagebind.encoders.imagebind import ImageBindEncoder
+from kws_imagebind.encoders.imagebind import frontend
+from kws_imagebind.encoders.imagebind.encoder import ImageBindEncoder
 from kws_imagebind.models import int8
 from tests.golden import formula_weights as formula
 

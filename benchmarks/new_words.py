@@ -35,12 +35,12 @@ from numpy.typing import NDArray
 
 import kws_imagebind as kws
 from kws_imagebind.encoders.phonebind import PhoneBindEncoder
-from kws_imagebind.phonemes import Pronunciation, lookup
-from kws_imagebind.statistics import cluster_bootstrap
-from kws_imagebind.training.corpus import SAMPLE_RATE
-from kws_imagebind.training.manifest import read_manifest
-from kws_imagebind.training.sample import speaker
-from kws_imagebind.training.synthesis import SAMPLE_VOICES, VALIDATION_VOICES, Job, speak
+from kws_imagebind.metrics.intervals import cluster_bootstrap
+from kws_imagebind.text.phonemes import Pronunciation, lookup
+from kws_imagebind.training.corpora.manifest import read_manifest
+from kws_imagebind.training.corpora.sample import speaker
+from kws_imagebind.training.corpora.shards import SAMPLE_RATE
+from kws_imagebind.training.corpora.synthesis import SAMPLE_VOICES, VALIDATION_VOICES, Job, speak
 
 VOICES = (*SAMPLE_VOICES, *VALIDATION_VOICES)
 COUNTS = {"name": 400, "brand": 300, "phrase": 300}  # candidates

@@ -28,19 +28,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import kws_imagebind as kws
-from kws_imagebind.audio import resample
-from kws_imagebind.confidence import THRESHOLD
-from kws_imagebind.datasets.twelve import load_outsiders
-from kws_imagebind.detection import auroc_interval
-from kws_imagebind.embedding import load_utterance
+from kws_imagebind.audio.resample import resample
+from kws_imagebind.datasets.base import load_utterance
+from kws_imagebind.datasets.challenge import load_outsiders
+from kws_imagebind.encoders.confidence import THRESHOLD
 from kws_imagebind.encoders.phonebind import PhoneBindEncoder
-from kws_imagebind.keywords import COMMANDS, FILLERS, SILENCE
-from kws_imagebind.phonemes import lookup
-from kws_imagebind.spotting import Detector, Hit
-from kws_imagebind.training.confidence import clips, fit, gather, noises
-from kws_imagebind.training.corpus import SAMPLE_RATE
-from kws_imagebind.training.soundscape import Soundscape, compose
-from kws_imagebind.training.synthesis import VALIDATION_VOICES
+from kws_imagebind.metrics.roc import auroc_interval
+from kws_imagebind.spotting.detect import Detector, Hit
+from kws_imagebind.text.fillers import FILLERS
+from kws_imagebind.text.phonemes import lookup
+from kws_imagebind.text.tasks import COMMANDS, SILENCE
+from kws_imagebind.training.corpora.shards import SAMPLE_RATE
+from kws_imagebind.training.corpora.soundscape import Soundscape, compose
+from kws_imagebind.training.corpora.synthesis import VALIDATION_VOICES
+from kws_imagebind.training.phonebind.confidence import clips, fit, gather, noises
 
 TOLERANCE = 0.3  # s that the middle of a hit may lie outside the word
 THRESHOLDS = (0.2, 0.5, 0.8, 0.9, 0.95)
@@ -105,7 +106,7 @@ def sentences(count: int, seed: int) -> list[str]:
 
 def running_speech() -> list[Tensor]:
     """Sentences by each validation voice, with its own pauses, at 16 kHz."""
-    from kws_imagebind.training.espeak import espeak
+    from kws_imagebind.training.corpora.espeak import espeak
 
     spoken = []
     for number, voice in enumerate(VALIDATION_VOICES):

@@ -22,7 +22,7 @@ import soundfile
 import torch
 
 import kws_imagebind as kws
-from kws_imagebind.cache import EmbeddingStore
+from kws_imagebind.embeddings.store import EmbeddingStore
 
 TEST_SPLIT = 11_005  # clips
 WORDS = ("lamp", "kettle", "window", "garden", "pillow", "river", "candle", "monkey", "rocket", "yellow")

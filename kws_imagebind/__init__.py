@@ -7,33 +7,36 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kws_imagebind.audio import AudioError, load_audio
+    from kws_imagebind.audio.files import load_audio
+    from kws_imagebind.audio.signal import AudioError
     from kws_imagebind.datasets import Dataset, Utterance, load_dataset
-    from kws_imagebind.embedding import Embeddings, embed
+    from kws_imagebind.embeddings.embed import Embeddings, embed
     from kws_imagebind.encoders import Encoder, load_encoder
-    from kws_imagebind.evaluation import Evaluation, evaluate
-    from kws_imagebind.spotting import Hit, detect, spot
-    from kws_imagebind.statistics import Interval
-    from kws_imagebind.zero_shot import Scores, ZeroShotClassifier
+    from kws_imagebind.evaluation.evaluate import Evaluation, evaluate
+    from kws_imagebind.metrics.intervals import Interval
+    from kws_imagebind.readouts.base import Scores
+    from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
+    from kws_imagebind.spotting.detect import Hit, detect
+    from kws_imagebind.spotting.rank import spot
 
 _HOMES = {
-    "AudioError": "audio",
-    "load_audio": "audio",
+    "AudioError": "audio.signal",
+    "load_audio": "audio.files",
     "Dataset": "datasets",
     "Utterance": "datasets",
     "load_dataset": "datasets",
-    "Embeddings": "embedding",
-    "embed": "embedding",
+    "Embeddings": "embeddings.embed",
+    "embed": "embeddings.embed",
     "Encoder": "encoders",
     "load_encoder": "encoders",
-    "Evaluation": "evaluation",
-    "evaluate": "evaluation",
-    "Hit": "spotting",
-    "detect": "spotting",
-    "spot": "spotting",
-    "Interval": "statistics",
-    "Scores": "zero_shot",
-    "ZeroShotClassifier": "zero_shot",
+    "Evaluation": "evaluation.evaluate",
+    "evaluate": "evaluation.evaluate",
+    "Hit": "spotting.detect",
+    "detect": "spotting.detect",
+    "spot": "spotting.rank",
+    "Interval": "metrics.intervals",
+    "Scores": "readouts.base",
+    "ZeroShotClassifier": "readouts.zero_shot",
 }
 
 __all__ = [

@@ -15,11 +15,12 @@ from safetensors.torch import load_file
 
 from kws_imagebind import download as dl
 from kws_imagebind.cli import main
-from kws_imagebind.encoders import EncoderError, imagebind_download
-from kws_imagebind.encoders import imagebind_weights as weights
+from kws_imagebind.encoders import EncoderError
+from kws_imagebind.encoders.imagebind import download as imagebind_download
+from kws_imagebind.encoders.imagebind import weights as weights
 from kws_imagebind.models.checkpoint import CheckpointError, read_index
 from tests.checkpoint_server import Behaviour, serve
-from tests.test_imagebind_model import SALT, SHAPES, formula
+from tests.models.test_imagebind import SALT, SHAPES, formula
 
 SIX = ("audio", "text", "vision", "depth", "thermal", "imu")
 

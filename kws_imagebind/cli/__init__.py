@@ -61,18 +61,18 @@ def _version() -> str:
 
 def bad_input() -> tuple[type[Exception], ...]:
     """The errors that a person can mend; any other is a fault of ours and shows its traceback."""
-    from kws_imagebind.audio import AudioError
-    from kws_imagebind.cache import CacheError
+    from kws_imagebind.audio.signal import AudioError
     from kws_imagebind.datasets import DatasetError
     from kws_imagebind.demo import DemoError
     from kws_imagebind.download import DownloadError
-    from kws_imagebind.embedding_map import MapError
+    from kws_imagebind.embeddings.map import MapError
+    from kws_imagebind.embeddings.store import CacheError
     from kws_imagebind.encoders import EncoderError
-    from kws_imagebind.keywords import KeywordError
-    from kws_imagebind.metrics import MetricError
-    from kws_imagebind.phonemes import PronunciationError
-    from kws_imagebind.predictions import PredictionsError
-    from kws_imagebind.prompts import PromptError
+    from kws_imagebind.metrics.classification import MetricError
+    from kws_imagebind.reporting.predictions import PredictionsError
+    from kws_imagebind.text.keywords import KeywordError
+    from kws_imagebind.text.phonemes import PronunciationError
+    from kws_imagebind.text.prompts import PromptError
 
     return (
         AudioError,

@@ -40,12 +40,13 @@ def add_list(commands: argparse._SubParsersAction) -> None:
 
 
 def _describe(arguments: argparse.Namespace) -> int:
-    from kws_imagebind.description import describe
+    from kws_imagebind.datasets.description import describe
 
     found = describe(chosen_dataset(arguments))
     print(json.dumps(found.as_dict(), ensure_ascii=False) if arguments.json else found)
     if arguments.output:
-        from kws_imagebind.plots import distribution_figure, save_figure
+        from kws_imagebind.reporting.figures.accuracy import distribution_figure
+        from kws_imagebind.reporting.figures.style import save_figure
 
         words = found.words
         figure = distribution_figure([each.clips for each in words], [each.word for each in words], found.title)
@@ -55,7 +56,7 @@ def _describe(arguments: argparse.Namespace) -> int:
 
 
 def _download(arguments: argparse.Namespace) -> int:
-    from kws_imagebind.encoders.imagebind_download import download
+    from kws_imagebind.encoders.imagebind.download import download
 
     modalities = None if arguments.modalities is None else arguments.modalities.split(",")
     print(download(arguments.checkpoints, modalities))
@@ -65,7 +66,7 @@ def _download(arguments: argparse.Namespace) -> int:
 def _list(arguments: argparse.Namespace) -> int:
     from kws_imagebind.datasets import DATASETS
     from kws_imagebind.encoders import ENCODERS
-    from kws_imagebind.keywords import TASKS
+    from kws_imagebind.text.tasks import TASKS
 
     found = {
         "encoders": {name: entry.description for name, entry in ENCODERS.items()},

@@ -22,11 +22,12 @@ from kws_imagebind.cli.options import (
 
 if TYPE_CHECKING:
     from kws_imagebind.datasets import Dataset
-    from kws_imagebind.embedding import Embeddings
-    from kws_imagebind.embedding_map import EmbeddingMap
+    from kws_imagebind.embeddings.embed import Embeddings
+    from kws_imagebind.embeddings.map import EmbeddingMap
     from kws_imagebind.encoders import Encoder
-    from kws_imagebind.open_set import Outcome, Rejection
-    from kws_imagebind.zero_shot import ZeroShotClassifier
+    from kws_imagebind.evaluation.open_set import Outcome
+    from kws_imagebind.readouts.rejection import Rejection
+    from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
 
 
 def add_evaluate(commands: argparse._SubParsersAction) -> None:
@@ -78,7 +79,7 @@ def add_prompts(commands: argparse._SubParsersAction) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     import kws_imagebind as kws
-    from kws_imagebind.metrics import MetricError
+    from kws_imagebind.metrics.classification import MetricError
 
     if arguments.reject and arguments.calibrate:
         raise MetricError(
@@ -117,7 +118,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 def _check_map(arguments: argparse.Namespace, dataset: Dataset) -> None:
     """Says now, and not after all clips, that there can be no map."""
-    from kws_imagebind.embedding_map import MapError, check_map
+    from kws_imagebind.embeddings.map import MapError, check_map
 
     if not arguments.output:
         raise MapError("--map writes map.csv and draws it in the report; name their folder with --output")
@@ -125,7 +126,7 @@ def _check_map(arguments: argparse.Namespace, dataset: Dataset) -> None:
 
 
 def _map(arguments: argparse.Namespace, audio: Embeddings) -> EmbeddingMap:
-    from kws_imagebind.embedding_map import draw_map
+    from kws_imagebind.embeddings.map import draw_map
 
     if not arguments.quiet:
         say("laying out the map, which takes up to half a minute")
@@ -136,7 +137,7 @@ def _temperature(
     arguments: argparse.Namespace, dataset: Dataset, encoder: Encoder, scorer: ZeroShotClassifier
 ) -> float:
     """The temperature that validation clips ask for."""
-    from kws_imagebind.evaluation import fit_on_validation
+    from kws_imagebind.evaluation.evaluate import fit_on_validation
 
     audio = validation_clips(arguments, dataset, encoder)
     return fit_on_validation(scorer(audio), audio)
@@ -147,8 +148,10 @@ def _rejection(
 ) -> tuple[Rejection, ZeroShotClassifier, ZeroShotClassifier]:
     """Thresholds that validation clips ask for, and what scores the keywords and the fillers they are for."""
     import kws_imagebind as kws
-    from kws_imagebind.keywords import FILLERS, SILENCE, UNKNOWN, KeywordError
-    from kws_imagebind.open_set import fit_rejection
+    from kws_imagebind.readouts.rejection import fit_rejection
+    from kws_imagebind.text.fillers import FILLERS
+    from kws_imagebind.text.keywords import KeywordError
+    from kws_imagebind.text.tasks import SILENCE, UNKNOWN
 
     if not {SILENCE, UNKNOWN} <= set(dataset.labels):
         raise KeywordError(f"task '{dataset.task}' has no labels {SILENCE} and {UNKNOWN} to reject into; v2-12 has")
@@ -165,9 +168,9 @@ def _open_set(
 ) -> tuple[Outcome, ...]:
     """How well clips that say none of the keywords can be turned away."""
     from kws_imagebind.datasets import Dataset, DatasetError
-    from kws_imagebind.datasets.twelve import load_outsiders
-    from kws_imagebind.keywords import SILENCE, UNKNOWN
-    from kws_imagebind.open_set import open_set
+    from kws_imagebind.datasets.challenge import load_outsiders
+    from kws_imagebind.evaluation.open_set import open_set
+    from kws_imagebind.text.tasks import SILENCE, UNKNOWN
 
     if dataset.name != "speech-commands":
         raise DatasetError(f"data set '{dataset.name}' has no other words and no noise; speech-commands has")
@@ -185,7 +188,7 @@ def _open_set(
 
 def _prompts(arguments: argparse.Namespace) -> int:
     from kws_imagebind import load_encoder
-    from kws_imagebind.prompt_study import study
+    from kws_imagebind.evaluation.studies.prompts import study
 
     dataset = chosen_dataset(arguments)
     encoder = load_encoder(arguments.encoder, device=arguments.device, precision=arguments.precision)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from kws_imagebind.datasets import Dataset
-    from kws_imagebind.embedding import Embeddings
+    from kws_imagebind.embeddings.embed import Embeddings
     from kws_imagebind.encoders import Encoder
 
 BAD_INPUT = 2  # exit code
@@ -56,9 +56,9 @@ def positive(text: str) -> int:
 
 def chosen_dataset(arguments: argparse.Namespace) -> Dataset:
     from kws_imagebind.datasets import load_dataset
+    from kws_imagebind.datasets.challenge import find_test_set
     from kws_imagebind.datasets.speech_commands import VERSIONS, find_corpus
-    from kws_imagebind.datasets.twelve import find_test_set
-    from kws_imagebind.keywords import KeywordError
+    from kws_imagebind.text.keywords import KeywordError
 
     name = arguments.dataset
     if name is None and arguments.data is None:
@@ -84,7 +84,7 @@ def chosen_dataset(arguments: argparse.Namespace) -> Dataset:
 
 def chosen_templates(arguments: argparse.Namespace) -> tuple[str, ...] | None:
     """The templates asked for; None leaves the encoder its own."""
-    from kws_imagebind.prompts import template_set
+    from kws_imagebind.text.prompts import template_set
 
     if arguments.prompts:
         return template_set(arguments.prompts)

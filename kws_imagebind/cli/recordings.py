@@ -20,7 +20,7 @@ from kws_imagebind.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from kws_imagebind.spotting import Hit
+    from kws_imagebind.spotting.detect import Hit
 
 
 def add_spot(commands: argparse._SubParsersAction) -> None:
@@ -74,9 +74,10 @@ def add_submit(commands: argparse._SubParsersAction) -> None:
 
 def _spot(arguments: argparse.Namespace) -> int:
     from kws_imagebind import AudioError, ZeroShotClassifier, load_encoder
-    from kws_imagebind.confidence import THRESHOLD
     from kws_imagebind.encoders.base import WindowEncoder
-    from kws_imagebind.spotting import Detector, is_long, rank, ranked
+    from kws_imagebind.encoders.confidence import THRESHOLD
+    from kws_imagebind.spotting.detect import Detector
+    from kws_imagebind.spotting.rank import is_long, rank, ranked
 
     encoder = load_encoder(arguments.encoder, device=arguments.device, precision=arguments.precision)
     scorer = ZeroShotClassifier(encoder, arguments.words, chosen_templates(arguments), arguments.average)
@@ -175,9 +176,11 @@ def _bar(score: float) -> str:
 
 def _submit(arguments: argparse.Namespace) -> int:
     import kws_imagebind as kws
-    from kws_imagebind.keywords import FILLERS, SILENCE, UNKNOWN, KeywordError, label, parse_keywords, task
-    from kws_imagebind.open_set import Rejection
-    from kws_imagebind.submission import submission_csv, unlabelled
+    from kws_imagebind.evaluation.submission import submission_csv, unlabelled
+    from kws_imagebind.readouts.rejection import Rejection
+    from kws_imagebind.text.fillers import FILLERS
+    from kws_imagebind.text.keywords import KeywordError, label, parse_keywords
+    from kws_imagebind.text.tasks import SILENCE, UNKNOWN, task
 
     keywords = parse_keywords(arguments.keywords) if arguments.keywords else task(arguments.task).keywords
     labels = tuple(label(keyword) for keyword in keywords)

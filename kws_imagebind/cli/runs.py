@@ -39,9 +39,10 @@ def add_compare(commands: argparse._SubParsersAction) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from kws_imagebind.keywords import label, parse_keywords, task
-    from kws_imagebind.predictions import find_predictions
-    from kws_imagebind.report import load_report, search, write_report
+    from kws_imagebind.reporting.predictions import find_predictions
+    from kws_imagebind.reporting.report import load_report, search, write_report
+    from kws_imagebind.text.keywords import label, parse_keywords
+    from kws_imagebind.text.tasks import task
 
     words = None
     if arguments.task or arguments.keywords:
@@ -56,10 +57,10 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from kws_imagebind.comparison import compare
-    from kws_imagebind.mteb import mteb_result
-    from kws_imagebind.predictions import PredictionsError, find_predictions, read_predictions
-    from kws_imagebind.results import results_of
+    from kws_imagebind.reporting.comparison import compare
+    from kws_imagebind.reporting.mteb import mteb_result
+    from kws_imagebind.reporting.predictions import PredictionsError, find_predictions, read_predictions
+    from kws_imagebind.reporting.results import results_of
 
     tables: dict[Path, Path] = {}  # as it was named, by where it lies
     for run in arguments.runs:

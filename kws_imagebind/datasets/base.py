@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from kws_imagebind import keywords as kw
+from kws_imagebind.audio.files import load_audio
+from kws_imagebind.text import keywords as kw
 
 
 class DatasetError(ValueError):
@@ -140,3 +141,17 @@ def listed(names: Iterable[str], most: int = 40) -> str:
     ordered = sorted(names)
     rest = f" and {len(ordered) - most} more" if len(ordered) > most else ""
     return ", ".join(ordered[:most]) + rest
+
+
+def load_utterance(utterance: Utterance, sample_rate: int) -> Tensor:
+    """The waveform (samples,) of a clip, cut from its file where the clip is a part of it.
+
+    Raises:
+        AudioError: as `load_audio`.
+    """
+    waveform = load_audio(utterance.path, sample_rate)
+    if utterance.crop is None:
+        return waveform
+    start, seconds = utterance.crop
+    first = round(start * sample_rate)
+    return waveform[first : first + round(seconds * sample_rate)]

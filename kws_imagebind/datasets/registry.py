@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kws_imagebind.datasets.base import Dataset, DatasetError, Utterance, select
+from kws_imagebind.datasets.challenge import TWELVE, load_twelve
 from kws_imagebind.datasets.folder import load_folder
 from kws_imagebind.datasets.sample import load_sample
 from kws_imagebind.datasets.speech_commands import find_corpus, load_speech_commands, version_of
-from kws_imagebind.datasets.twelve import TWELVE, load_twelve
-from kws_imagebind.keywords import KeywordError, Task, check_keywords, did_you_mean, parse_keywords
-from kws_imagebind.keywords import task as named_task
+from kws_imagebind.registry import did_you_mean
+from kws_imagebind.text.keywords import KeywordError, check_keywords, parse_keywords
+from kws_imagebind.text.tasks import Task
+from kws_imagebind.text.tasks import task as named_task
 
 DATASETS = {
     "sample": "the bundled sample: 35 words by synthetic voices; the default",

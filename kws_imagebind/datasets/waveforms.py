@@ -14,7 +14,7 @@ from pathlib import Path
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from kws_imagebind.audio import load_channels
+from kws_imagebind.audio.files import load_channels
 from kws_imagebind.datasets.base import DatasetError, Utterance
 from kws_imagebind.datasets.speech_commands import NOISE, find_corpus, load_speech_commands
 

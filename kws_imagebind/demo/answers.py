@@ -15,19 +15,21 @@ from pathlib import Path
 import numpy as np
 
 import kws_imagebind as kws
-from kws_imagebind.audio import AudioError, load_audio
-from kws_imagebind.cache import CacheError
+from kws_imagebind.audio.files import load_audio
+from kws_imagebind.audio.signal import AudioError
 from kws_imagebind.datasets import Dataset, DatasetError, Utterance
+from kws_imagebind.datasets.base import load_utterance
 from kws_imagebind.demo import panels
-from kws_imagebind.embedding import load_utterance
+from kws_imagebind.embeddings.store import CacheError
 from kws_imagebind.encoders import Encoder, EncoderError
 from kws_imagebind.encoders.base import VariantEncoder
-from kws_imagebind.keywords import KeywordError, check_keywords, label, spoken
-from kws_imagebind.metrics import MetricError
-from kws_imagebind.phonemes import PronunciationError
-from kws_imagebind.prompts import PromptError
-from kws_imagebind.spotting import by_score
-from kws_imagebind.zero_shot import Average, ZeroShotClassifier
+from kws_imagebind.metrics.classification import MetricError
+from kws_imagebind.readouts.base import Average
+from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
+from kws_imagebind.spotting.rank import by_score
+from kws_imagebind.text.keywords import KeywordError, check_keywords, label, spoken
+from kws_imagebind.text.phonemes import PronunciationError
+from kws_imagebind.text.prompts import PromptError
 
 MAX_SECONDS = 30.0  # of a visitor's recording; a spoken keyword takes one
 MAX_BYTES = 10 * 2**20  # of an upload: half a minute of 48 kHz stereo at 24 bits is 8.6 MB

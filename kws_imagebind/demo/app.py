@@ -23,10 +23,10 @@ from gradio.http_server import ServerFailedToStartError
 
 from kws_imagebind.demo import DemoError, panels
 from kws_imagebind.demo.answers import KEPT_MINUTES, MAX_BYTES, MAX_SECONDS, Answers
-from kws_imagebind.keywords import COMMANDS, DIGITS, SPEECH_COMMANDS_WORDS
+from kws_imagebind.text.tasks import COMMANDS, DIGITS, SPEECH_COMMANDS_WORDS
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-STYLE = Path(__file__).parents[1] / "templates" / "demo.css"
+STYLE = Path(__file__).parent / "templates" / "demo.css"
 FONTS = ("system-ui", "Segoe UI", "Roboto", "DejaVu Sans", "sans-serif")
 FIXED_FONTS = ("ui-monospace", "Consolas", "DejaVu Sans Mono", "monospace")
 LISTS = {

@@ -13,13 +13,13 @@ from markupsafe import Markup
 from torch import Tensor
 from torch.nn import functional as F
 
-from kws_imagebind import svg
-from kws_imagebind.audio import MelConfig, log_mel
+from kws_imagebind.audio.mel import MelConfig, log_mel
 from kws_imagebind.datasets import Utterance
-from kws_imagebind.evaluation import Evaluation
-from kws_imagebind.plots import spectrogram_png
+from kws_imagebind.evaluation.evaluate import Evaluation
+from kws_imagebind.reporting import svg
+from kws_imagebind.reporting.figures.spectrogram import spectrogram_png
 
-TEMPLATE = Path(__file__).parents[1] / "templates" / "demo.html.jinja"
+TEMPLATE = Path(__file__).parent / "templates" / "demo.html.jinja"
 HERTZ = (200, 500, 1000, 2000, 4000)  # named on a spectrogram's axis
 MELS = 96  # rows of the picture
 

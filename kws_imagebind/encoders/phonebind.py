@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from kws_imagebind.audio import fit
-from kws_imagebind.confidence import SUFFIX, Confidence, ConfidenceError
+from kws_imagebind.audio.signal import fit
 from kws_imagebind.encoders.base import PRECISIONS, EncoderError, check_waveforms, resolve_device
+from kws_imagebind.encoders.confidence import SUFFIX, Confidence, ConfidenceError
 from kws_imagebind.models import int8
 from kws_imagebind.models.letter_to_sound import LetterToSound
 from kws_imagebind.models.phonebind import SAMPLES, PhoneBind, load, quantise
-from kws_imagebind.phonemes import Pronunciation, combine, is_arpabet, lookup, parse_slashed, words
+from kws_imagebind.text.phonemes import Pronunciation, combine, is_arpabet, lookup, parse_slashed, words
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "phonebind.safetensors"
 # To be changed with anything on the way from a file to the tower: reading, resampling, `fit`, the front end.

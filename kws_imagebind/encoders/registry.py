@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kws_imagebind.encoders.base import Encoder, EncoderError
-from kws_imagebind.keywords import did_you_mean
+from kws_imagebind.registry import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ def _phonebind(**options: Any) -> Encoder:
 
 
 def _imagebind(**options: Any) -> Encoder:
-    from kws_imagebind.encoders.imagebind import ImageBindEncoder
+    from kws_imagebind.encoders.imagebind.encoder import ImageBindEncoder
 
     return ImageBindEncoder.from_weights(**options)
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kws_imagebind.files import whole
-from kws_imagebind.phonemes import PHONEMES, Pronunciation, PronunciationError
+from kws_imagebind.text.phonemes import PHONEMES, Pronunciation, PronunciationError
 
 WEIGHTS = Path(__file__).parent.parent / "weights" / "letter_to_sound.safetensors"
 MAX_LETTERS = 64  # "pneumonoultramicroscopicsilicovolcanoconiosis" has 45

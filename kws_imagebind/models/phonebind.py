@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kws_imagebind.audio import MelConfig, mel_power
+from kws_imagebind.audio.mel import MelConfig, mel_power
 from kws_imagebind.files import whole
 from kws_imagebind.models.int8 import Int8Linear, from_int8, to_int8
-from kws_imagebind.phonemes import PHONEMES, Pronunciation
+from kws_imagebind.text.phonemes import PHONEMES, Pronunciation
 
 PHONEME_INDEX = {phoneme: index for index, phoneme in enumerate(PHONEMES, start=1)}
 BLANK = 0  # of CTC, and the padding of the phoneme tower

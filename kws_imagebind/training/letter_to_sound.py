@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from torchaudio.functional import edit_distance
 from tqdm import tqdm
 
-from kws_imagebind.keywords import SPEECH_COMMANDS_WORDS
+from kws_imagebind.metrics.intervals import Interval, wilson
 from kws_imagebind.models.letter_to_sound import (
     BLANK,
     SPELLING,
@@ -37,8 +37,8 @@ from kws_imagebind.models.letter_to_sound import (
     LetterToSound,
     letter_indices,
 )
-from kws_imagebind.phonemes import Pronunciation, entries
-from kws_imagebind.statistics import Interval, wilson
+from kws_imagebind.text.phonemes import Pronunciation, entries
+from kws_imagebind.text.tasks import SPEECH_COMMANDS_WORDS
 
 SYMBOL_INDEX = {symbol: index for index, symbol in enumerate(SYMBOLS)}
 BATCHES_OF_SIMILAR_LENGTH = 50  # are cut from as many batches' words at a time, so that little is padding

@@ -1,0 +1,78 @@
+"""How sure it is that a keyword was said: its cosine, weighed against those of other words, to a number from 0 to 1.
+
+A word of any kind fits some filler words well, and noise fits none; a keyword fits itself better than either. What that
+is worth is a property of the weights, so the three numbers are kept beside them, with the digest of the weights they
+are for: `python -m kws_imagebind.training.phonebind.confidence` fits them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from kws_imagebind.files import whole
+
+NEAREST = 10  # of the fillers, whose mean stands for how well a sound fits other words
+THRESHOLD = 0.5  # where a word is taken to be said, unless a user says otherwise
+SUFFIX = ".confidence.json"  # in the place of the weights' own
+
+
+class ConfidenceError(ValueError):
+    """Numbers that are missing, damaged or for other weights; the message says what would do."""
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """The logistic of a weighted sum.
+
+    >>> sure = Confidence(keyword=20.0, fillers=-10.0, bias=-8.0)
+    >>> [round(float(each), 2) for each in sure(torch.tensor([0.7, 0.1]), torch.tensor([0.4, 0.2]))]
+    [0.88, 0.0]
+
+    Attributes:
+        keyword: weight of the cosine with the keyword.
+        fillers: weight of the mean cosine with the `NEAREST` best fillers.
+        bias: added to both.
+    """
+
+    keyword: float
+    fillers: float
+    bias: float
+
+    def __call__(self, keyword: Tensor, fillers: Tensor) -> Tensor:
+        """Cosines with the keyword and with fillers, of equal shape -> numbers from 0 to 1 of that shape."""
+        return torch.sigmoid(self.keyword * keyword + self.fillers * fillers + self.bias)
+
+    @classmethod
+    def read(cls, path: Path, weights: str) -> Confidence:
+        """The numbers in a file, if they are for the weights of this digest.
+
+        Raises:
+            ConfidenceError: they are for other weights, or the file is missing or damaged.
+        """
+        remedy = "fit them with 'python -m kws_imagebind.training.phonebind.confidence'"
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            numbers = cls(*(float(found[name]) for name in ("keyword", "fillers", "bias")))
+            own = found["weights"] == weights
+        except FileNotFoundError:
+            raise ConfidenceError(f"there is no '{path.name}' beside the weights; {remedy}") from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ConfidenceError(f"'{path}' does not hold three numbers and a digest; {remedy}") from error
+        if not own:
+            raise ConfidenceError(f"'{path}' is for other weights than those beside it; {remedy}")
+        if not all(math.isfinite(number) for number in asdict(numbers).values()):
+            raise ConfidenceError(f"'{path}' holds a number that is not finite; {remedy}")
+        return numbers
+
+    def write(self, path: Path, weights: str, notes: dict[str, str]) -> None:
+        """Writes the numbers, the digest of the weights they are for, and `notes`."""
+        with whole(path) as part:
+            part.write_text(
+                json.dumps({"weights": weights, **asdict(self), **notes}, indent=2) + "\n", encoding="utf-8"
+            )

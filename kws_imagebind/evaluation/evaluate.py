@@ -1,0 +1,383 @@
+"""Scores to an evaluation: what was measured, how sure it is, and under which protocol."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import re
+from collections import Counter
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kws_imagebind.datasets.base import listed
+from kws_imagebind.datasets.speech_commands import official_split
+from kws_imagebind.embeddings.embed import Embeddings
+from kws_imagebind.embeddings.map import FILE as MAP
+from kws_imagebind.embeddings.map import EmbeddingMap
+from kws_imagebind.evaluation.open_set import Outcome
+from kws_imagebind.files import whole
+from kws_imagebind.metrics.agreement import Agreement, agreement
+from kws_imagebind.metrics.calibration import Calibration, calibration, fit_temperature, probabilities
+from kws_imagebind.metrics.classification import MetricError, Metrics, measure, ranking
+from kws_imagebind.metrics.intervals import Interval
+from kws_imagebind.readouts.base import Scores
+from kws_imagebind.readouts.rejection import Rejection
+from kws_imagebind.reporting.predictions import Prediction, predictions_csv
+from kws_imagebind.reporting.report import Report, title, write_report
+from kws_imagebind.reporting.results import DIGEST, digest
+
+_VERSIONS = ("kws-imagebind", "torch", "torchaudio", "torchmetrics", "numpy")
+
+
+NORM_TOLERANCE = 1e-3  # how far a vector's length may be from 1, so that bfloat16 rounding passes
+_CORPUS_NAME = re.compile(r"[0-9a-f]{8}_nohash_\d+")  # a clip of Speech Commands, in whatever folder
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Every number with what is needed to believe it. `str()` gives the table, `save` the report."""
+
+    scores: Scores
+    audio: Embeddings
+    metrics: Metrics
+    seed: int | None = None
+    calibration: Calibration | None = None
+    warnings: tuple[str, ...] = ()
+    open_set: tuple[Outcome, ...] = ()
+    rejection: Rejection | None = None
+    map: EmbeddingMap | None = None
+
+    @property
+    def accuracy(self) -> Interval:
+        return self.metrics.accuracy
+
+    @property
+    def macro_accuracy(self) -> Interval:
+        return self.metrics.macro_accuracy
+
+    @property
+    def top5_accuracy(self) -> Interval:
+        return self.metrics.top_k_accuracy
+
+    @property
+    def task(self) -> str:
+        """The data set's task, or "custom" where the candidates are others than its keywords."""
+        return self.audio.dataset.task if self.scores.labels == self.audio.dataset.labels else "custom"
+
+    @property
+    def n(self) -> int:
+        return len(self.audio)
+
+    @property
+    def chance(self) -> float:
+        """The accuracy of guessing every keyword alike."""
+        return 1 / len(self.scores.labels)
+
+    @property
+    def per_class(self) -> dict[str, Interval]:
+        return dict(zip(self.scores.labels, self.metrics.per_class, strict=True))
+
+    @cached_property
+    def agreement(self) -> Agreement:
+        return agreement(self.metrics.confusion.numpy(), self.scores.labels)
+
+    @cached_property
+    def predictions(self) -> tuple[Prediction, ...]:
+        values, labels = self.scores.values, self.scores.labels
+        order = ranking(values)
+        best = values.gather(1, order[:, :2])
+        sure: list[float | None] = [None] * self.n
+        if self.calibration and self.calibration.temperature:
+            sure = probabilities(values.numpy(), self.calibration.temperature).max(axis=1).tolist()
+        return tuple(
+            Prediction(
+                path=utterance.key,
+                label=utterance.label,
+                prediction=labels[first],
+                score=score,
+                margin=score - second,
+                speaker=utterance.speaker or "",
+                confidence=confidence,
+            )
+            for utterance, first, (score, second), confidence in zip(
+                self.audio.utterances, order[:, 0].tolist(), best.tolist(), sure, strict=True
+            )
+        )
+
+    def confusions(self, count: int = 5) -> list[tuple[str, str, int]]:
+        """The most frequent mistakes: spoken, predicted, clips."""
+        matrix = self.metrics.confusion.clone().fill_diagonal_(0)
+        found = [(int(matrix[i, j]), int(i), int(j)) for i, j in matrix.nonzero()]
+        found.sort(key=lambda entry: (-entry[0], entry[1], entry[2]))
+        return [(self.scores.labels[i], self.scores.labels[j], clips) for clips, i, j in found[:count]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The content of `results.json`."""
+        dataset, encoded = self.audio.dataset, self.audio.encoded
+        return {
+            "task": self.task,
+            "dataset": dataset.name,
+            "split": dataset.split,
+            "note": dataset.note,
+            "encoder": self.audio.encoder,
+            "n": self.n,
+            "classes": len(self.scores.labels),
+            "chance": self.chance,
+            "templates": list(self.scores.templates),
+            "average": self.scores.average,
+            "metrics": {
+                "accuracy": self.accuracy.as_dict(),
+                "macro_accuracy": self.macro_accuracy.as_dict(),
+                "top5_accuracy": {**self.top5_accuracy.as_dict(), "k": self.metrics.k},
+            },
+            "expected_accuracy": self.agreement.expected,
+            "kappa": None if math.isnan(self.agreement.kappa) else self.agreement.kappa,
+            "collapse": {
+                "effective_predicted": self.agreement.effective_predicted,
+                "effective_spoken": self.agreement.effective_spoken,
+                "most_predicted": dict(self.agreement.most_predicted),
+            },
+            "calibration": self.calibration.as_dict() if self.calibration else None,
+            "open_set": [outcome.as_dict() for outcome in self.open_set],
+            "rejection": asdict(self.rejection) if self.rejection else None,
+            "intervals": self._intervals(),
+            "warnings": list(self.warnings),
+            "per_class": {word: interval.as_dict() for word, interval in self.per_class.items()},
+            "skipped": [{"path": skip.key, "reason": skip.reason} for skip in self.audio.skipped],
+            "cached": self.audio.cached,
+            "seconds": round(self.audio.seconds, 3),
+            "clips_per_second": round(encoded / self.audio.seconds, 1) if encoded and self.audio.seconds else None,
+            "versions": _versions(),
+            "fingerprints": {self.audio.encoder: self.audio.fingerprint},
+            "precision": self.audio.precision,
+            "padding": self.audio.padding,
+            "seed": self.seed,
+            DIGEST: digest(_bytes(predictions_csv(self.predictions))),
+        }
+
+    def __str__(self) -> str:
+        dataset, k = self.audio.dataset, self.metrics.k
+        split = f" ({dataset.split})" if dataset.split else ""
+        rows = [
+            ("accuracy", str(self.accuracy)),
+            ("macro accuracy", str(self.macro_accuracy)),
+            *([(f"top-{k} accuracy", str(self.top5_accuracy))] if k < len(self.scores.labels) else []),
+            ("chance", f"{100 * self.chance:.1f} %, {len(self.scores.labels)} keywords"),
+            (
+                "by habit",
+                f"{100 * self.agreement.expected:.1f} % from the frequencies of labels and predictions alone; "
+                f"Cohen's kappa {self.agreement.kappa:.3f}",
+            ),
+            ("collapse", self.agreement.collapse),
+            ("calibration", self._calibration()),
+            ("data", f"{dataset.name}{split}, task {self.task}; {dataset.note}".rstrip("; ")),
+            ("encoder", f"{self.audio.encoder}, {self.audio.fingerprint}, {self.audio.precision}"),
+            ("prompts", ", ".join(f"'{template}'" for template in self.scores.templates)),
+            ("intervals", self._intervals()),
+        ]
+        if self.rejection:
+            below = f"silence below {self.rejection.silence:.3f}, unknown below a lead of {self.rejection.unknown:.3f}"
+            rows.append(("rejection", f"by filler words, with thresholds chosen on validation clips: {below}"))
+        rows += [("open set", str(outcome)) for outcome in self.open_set]
+        if self.audio.skipped:
+            rows.append(("skipped", f"{len(self.audio.skipped)} recordings, listed in results.json"))
+        mistakes = ", ".join(f"{word} as {other} {clips}" for word, other, clips in self.confusions())
+        rows.append(("confusions", mistakes or "none"))
+        rows += [("warning", warning) for warning in self.warnings]
+        width = max(len(name) for name, _ in rows)
+        return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+    def _calibration(self) -> str:
+        if not self.calibration:
+            return "none: a cosine is no probability until a temperature is fitted on validation clips (--calibrate)"
+        found = self.calibration
+        return f"expected error {100 * found.ece:.1f} %, Brier {found.brier:.3f}, temperature {found.temperature:.3g}"
+
+    def _intervals(self) -> str:
+        """How the intervals were made, in words."""
+        speakers = {utterance.speaker for utterance in self.audio.utterances}
+        if self.accuracy.method == "speaker-bootstrap":
+            return f"95 %, bootstrap over {len(speakers):,} speakers"
+        why = "one speaker said all clips" if len(speakers) == 1 and None not in speakers else "speakers are unknown"
+        return f"95 %, Wilson; clips taken as independent, for {why}"
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Writes results.json, predictions.csv, report.html, report.md and the figures; returns their paths.
+
+        With a map also map.csv; without one an earlier run's is removed, for its clips may lie elsewhere now.
+
+        Without matplotlib (the `plots` extra) there are no PNG figures, and the list is shorter.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        written = [
+            _write(folder / "results.json", json.dumps(self.as_dict(), indent=2, ensure_ascii=False) + "\n"),
+            _write(folder / "predictions.csv", predictions_csv(self.predictions)),
+        ]
+        if self.map:
+            written.append(_write(folder / MAP, self.map.csv()))
+        else:
+            (folder / MAP).unlink(missing_ok=True)
+        paths = {utterance.key: utterance.path for utterance in self.audio.utterances}
+        protocol = self.as_dict()
+        report = Report(self.predictions, self.scores.labels, protocol, title(protocol, folder), self.map)
+        return written + write_report(report, folder, paths.get) + self._save_figures(folder)
+
+    def _save_figures(self, folder: Path) -> list[Path]:
+        try:
+            from kws_imagebind.reporting.figures.accuracy import confusion_matrix_figure, per_class_figure
+            from kws_imagebind.reporting.figures.style import save_figure
+        except ModuleNotFoundError as error:
+            if error.name != "matplotlib":
+                raise
+            return []
+        title = f"{self.audio.encoder}, zero-shot, {self.audio.dataset.name} {self.task}"
+        figures = {
+            "confusion_matrix.png": confusion_matrix_figure(self.metrics.confusion, self.scores.labels, title),
+            "per_class.png": per_class_figure(self.metrics.per_class, self.scores.labels, self.chance, title),
+        }
+        for name, figure in figures.items():
+            save_figure(figure, folder / name)
+        return [folder / name for name in figures]
+
+
+def evaluate(
+    scores: Scores, audio: Embeddings, seed: int | None = None, temperature: float | None = None
+) -> Evaluation:
+    """What scores are worth against what the clips say.
+
+    The candidates need not be the data set's keywords: the same embeddings may be scored against any words, as long as
+    what the clips say is among them.
+
+    Args:
+        scores: of the clips, one row a clip and one column a candidate.
+        audio: the clips.
+        seed: of the subset, if the clips are one.
+        temperature: from `fit_on_validation`, for calibration; without it there is none.
+
+    Raises:
+        MetricError: scores and clips do not belong together, embeddings are not of unit norm, or a testing split holds
+            clips of another.
+    """
+    targets = _targets(scores, audio)
+    _check_norms(audio)
+    speakers = [utterance.speaker for utterance in audio.utterances]
+    metrics = measure(scores.values, targets, speakers=speakers)
+    calibrated = None
+    if temperature is not None:
+        calibrated = calibration(scores.values.numpy(), targets.numpy(), temperature)
+    return Evaluation(scores, audio, metrics, seed, calibrated, tuple(_warnings(scores, audio, metrics)))
+
+
+def fit_on_validation(scores: Scores, audio: Embeddings) -> float:
+    """The temperature that makes scores of validation clips probabilities.
+
+    Raises:
+        MetricError: the clips are of a testing split, or do not belong to the scores.
+    """
+    if audio.dataset.split != "validation":
+        raise MetricError(
+            f"a temperature is fitted on the validation split, never on the clips it is tested with; "
+            f"these are of split '{audio.dataset.split}' of data set '{audio.dataset.name}'"
+        )
+    return fit_temperature(scores.values.numpy(), _targets(scores, audio).numpy())
+
+
+def _targets(scores: Scores, audio: Embeddings) -> Tensor:
+    """(n,) int64: the candidate that each clip says."""
+    columns = {label.casefold(): column for column, label in enumerate(scores.labels)}
+    spoken = [utterance.label for utterance in audio.utterances]
+    missing = sorted({label for label in spoken if label.casefold() not in columns})
+    if missing:
+        raise MetricError(f"the clips say {listed(missing)}, which is not among the candidates; add it to the keywords")
+    return torch.tensor([columns[label.casefold()] for label in spoken])
+
+
+def _check_norms(audio: Embeddings) -> None:
+    norms = audio.features.norm(dim=1)
+    worst = int((norms - 1).abs().argmax())
+    if not abs(float(norms[worst]) - 1) <= NORM_TOLERANCE:
+        raise MetricError(
+            f"the embedding of '{audio.utterances[worst].key}' has length {float(norms[worst]):.4g}; expected 1, "
+            "so divide each by its norm, or a dot product is no cosine"
+        )
+
+
+def _warnings(scores: Scores, audio: Embeddings, metrics: Metrics) -> list[str]:
+    """What a reader should know of the clips before believing the numbers."""
+    dataset, found = audio.dataset, []
+    strays = _strays(audio)
+    if strays and dataset.split == "testing":
+        raise MetricError(
+            f"{len(strays):,} of {len(audio):,} clips of the testing split are of another by the corpus's own rule, "
+            f"the first being {strays[0]}; take them out of the list"
+        )
+    if strays:
+        found.append(
+            f"{len(strays):,} of {len(audio):,} clips bear names of Speech Commands' training or validation split "
+            f"(such as {strays[0]}): a model may have learnt from them or been chosen with them"
+        )
+    if dataset.name == "speech-commands" and dataset.split != "testing":
+        found.append(f"these are clips of the {dataset.split} split: choose with them, and report on the testing split")
+    copies, others = _copies(audio)
+    if copies:
+        also = f", {others:,} of them under another label" if others else ""
+        found.append(f"{copies:,} of {len(audio):,} clips sound exactly like another{also}: duplicates count twice")
+    empty = [word for word, interval in zip(scores.labels, metrics.per_class, strict=True) if not interval.n]
+    if empty:
+        found.append(
+            f"{len(empty):,} of {len(scores.labels):,} keywords have no clips and are candidates only: {_few(empty)}"
+        )
+    return found
+
+
+def _strays(audio: Embeddings) -> list[str]:
+    """Clips that the rule of Speech Commands puts into its training or validation split."""
+    if audio.dataset.name == "sample" or audio.dataset.split not in (None, "testing"):
+        return []  # the sample's voices are synthetic and only borrow the manner of naming
+    names = ((utterance.key, _CORPUS_NAME.search(utterance.key)) for utterance in audio.utterances)
+    return [key for key, name in names if name and official_split(name.group()) != "testing"]
+
+
+def _copies(audio: Embeddings) -> tuple[int, int]:
+    """Clips with the very vector of another, and those of them whose label differs from that of the first."""
+    first: dict[bytes, str] = {}
+    copies: Counter[bool] = Counter()
+    for vector, utterance in zip(audio.features.numpy(), audio.utterances, strict=True):
+        label = first.setdefault(vector.tobytes(), utterance.label)
+        copies[label != utterance.label] += 1
+    return copies.total() - len(first), copies[True]
+
+
+def _few(names: list[str], most: int = 6) -> str:
+    rest = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _VERSIONS:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    found["threads"] = str(torch.get_num_threads())
+    return found
+
+
+def _write(path: Path, text: str) -> Path:
+    with whole(path) as part:
+        part.write_bytes(_bytes(text))
+    return path
+
+
+def _bytes(text: str) -> bytes:
+    # A file name that is no UTF-8 is written as its escape rather than not at all.
+    return text.encode("utf-8", errors="backslashreplace")

@@ -1,0 +1,65 @@
+"""Named choices of keywords."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kws_imagebind.registry import did_you_mean
+from kws_imagebind.text.keywords import KeywordError
+
+# Speech Commands v0.02 (Warden 2018, arXiv:1804.03209), alphabetical: the order of every table and matrix.
+SPEECH_COMMANDS_WORDS = (
+    "backward", "bed", "bird", "cat", "dog", "down", "eight", "five", "follow", "forward", "four", "go",
+    "happy", "house", "learn", "left", "marvin", "nine", "no", "off", "on", "one", "right", "seven",
+    "sheila", "six", "stop", "three", "tree", "two", "up", "visual", "wow", "yes", "zero",
+)  # fmt: skip
+ADDED_IN_V2 = ("backward", "follow", "forward", "learn", "visual")
+SPEECH_COMMANDS_V1_WORDS = tuple(word for word in SPEECH_COMMANDS_WORDS if word not in ADDED_IN_V2)
+COMMANDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+SILENCE, UNKNOWN = "silence", "unknown"  # of the challenge: no word at all, and a word that is none of the others
+
+
+@dataclass(frozen=True)
+class Task:
+    """A named choice between keywords.
+
+    Attributes:
+        name: as given to `--task`.
+        keywords: the candidates, in the order of the score columns.
+    """
+
+    name: str
+    keywords: tuple[str, ...]
+
+
+TASKS = {
+    task.name: task
+    for task in (
+        Task("v2-35", SPEECH_COMMANDS_WORDS),
+        Task("v2-37", (SILENCE, UNKNOWN, *SPEECH_COMMANDS_WORDS)),  # the candidates of the seed notebook, in its order
+        Task("v2-12", (*COMMANDS, SILENCE, UNKNOWN)),
+        Task("v2-10", COMMANDS),
+        Task("v1-30", SPEECH_COMMANDS_V1_WORDS),
+        Task("v1-12", (*COMMANDS, SILENCE, UNKNOWN)),
+        Task("digits", DIGITS),
+    )
+}
+
+
+def task(name: str) -> Task:
+    """The task of a name.
+
+    >>> task("v2-10").keywords[:3]
+    ('yes', 'no', 'up')
+
+    Raises:
+        KeywordError: lists the tasks that exist.
+    """
+    if name not in TASKS:
+        raise KeywordError(
+            f"unknown task '{name}'{did_you_mean(name, TASKS, cutoff=0.6)}; "
+            f"available: {', '.join(TASKS)}, or give your own words as keywords"
+        )
+    return TASKS[name]

@@ -1,0 +1,142 @@
+"""What PhoneBind's cosines are worth: three numbers beside its weights, to be fitted again whenever these change.
+
+    python -m kws_imagebind.training.phonebind.confidence --data DIR
+
+DIR holds Speech Commands. Its validation and training clips, never its testing clips, are put one after another into a
+long recording with pauses and background noise; the ten command words are the keywords, and the other words, the pauses
+and the noise are not. The fit decides nothing about which keyword is the best, only about whether it was said at all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kws_imagebind.audio.files import load_audio
+from kws_imagebind.datasets import Utterance, load_dataset
+from kws_imagebind.datasets.speech_commands import noise_folder
+from kws_imagebind.encoders.confidence import SUFFIX, Confidence
+from kws_imagebind.encoders.phonebind import WEIGHTS, PhoneBindEncoder
+from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
+from kws_imagebind.spotting.detect import fillers_for
+from kws_imagebind.spotting.windows import HOP, Heard, listen_to
+from kws_imagebind.text.tasks import COMMANDS
+from kws_imagebind.training.corpora.shards import SAMPLE_RATE
+from kws_imagebind.training.corpora.soundscape import Samples, Soundscape, compose
+
+SPLITS = ("validation", "training")
+TOLERANCE = 0.3  # s from a word, where what is heard is still about it
+PLACES = 5  # windows, of which the best keyword's best counts: half a second
+
+# What the examples weigh together. Half of them should be accepted; of those that should not, words tempt the most.
+SHARES = {"keyword": 0.5, "word": 0.3, "pause": 0.2}
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Places where a keyword scores more than around, and what was there.
+
+    Attributes:
+        cosines: (n, 2) with the best keyword and with the best fillers.
+        kinds: (n,) "keyword" where it was said, "word" where another word was, "pause" where none was, and "confusion"
+            where another of the keywords was.
+    """
+
+    cosines: NDArray[np.float64]
+    kinds: NDArray[np.str_]
+
+
+def noises(root: Path) -> list[Samples]:
+    """The recordings of background noise that come with Speech Commands."""
+    paths = sorted(noise_folder(root, "v0.02").glob("*.wav"))
+    return [load_audio(path, SAMPLE_RATE).numpy() for path in paths]
+
+
+def clips(root: Path, split: str) -> tuple[Utterance, ...]:
+    """The clips of a split that may choose something.
+
+    Raises:
+        ValueError: the split is the testing one.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split '{split}' chooses nothing; take {' or '.join(SPLITS)}")
+    return load_dataset("speech-commands", root=root, split=split, task="v2-35").utterances
+
+
+def examples(heard: Heard, scene: Soundscape) -> Examples:
+    """What was heard of a soundscape, held against what is in it."""
+    best = heard.keywords.max(dim=1)
+    values = best.values.numpy()
+    around = np.lib.stride_tricks.sliding_window_view(np.pad(values, PLACES // 2, constant_values=-1), PLACES)
+    places = np.flatnonzero((values >= around.max(1)) & heard.audible)
+    kinds = [_kind(place * HOP, heard.labels[int(best.indices[place])], heard.labels, scene) for place in places]
+    cosines = np.stack([values[places], heard.fillers.numpy()[places]], 1).astype(np.float64)
+    return Examples(cosines, np.array(kinds))
+
+
+def _kind(seconds: float, word: str, keywords: Sequence[str], scene: Soundscape) -> str:
+    near = {said.word for said in scene.said if said.is_at(seconds, TOLERANCE)}
+    if word in near:
+        return "keyword"
+    if near & set(keywords):
+        return "confusion"
+    return "word" if near else "pause"
+
+
+def fit(found: Examples) -> Confidence:
+    """The logistic regression of "was it said?" on both cosines, by Newton's method. Confusions do not count."""
+    weight = np.zeros(len(found.kinds))
+    for kind, share in SHARES.items():
+        weight[found.kinds == kind] = share / max(1, int((found.kinds == kind).sum()))
+    inputs = np.column_stack([found.cosines, np.ones(len(found.cosines))])
+    truth, numbers = (found.kinds == "keyword").astype(float), np.zeros(3)
+    ridge = 1e-6 * np.eye(3)  # keeps the numbers finite where the kinds never meet
+    for _ in range(100):
+        said = 1 / (1 + np.exp(-np.clip(inputs @ numbers, -30, 30)))
+        slope = inputs.T @ (weight * (truth - said)) - ridge @ numbers
+        bend = (inputs * (weight * said * (1 - said))[:, None]).T @ inputs + ridge
+        step = np.linalg.solve(bend, slope)
+        numbers = numbers + step * min(1.0, 5.0 / float(np.abs(step).max() + 1e-12))
+        if np.abs(step).max() < 1e-9:
+            break
+    return Confidence(*(round(float(number), 4) for number in numbers))
+
+
+def gather(encoder: PhoneBindEncoder, root: Path, splits: Sequence[str] = SPLITS) -> Examples:
+    """The examples of splits."""
+    scorer = ZeroShotClassifier(encoder, COMMANDS)
+    fillers, found = fillers_for(encoder, scorer), []
+    for split in splits:
+        scene = compose(clips(root, split), noises(root))
+        heard = listen_to([torch.from_numpy(scene.samples)], encoder, scorer, fillers)
+        found.append(examples(heard, scene))
+    return Examples(np.concatenate([each.cosines for each in found]), np.concatenate([each.kinds for each in found]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, default=WEIGHTS)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    found = gather(PhoneBindEncoder.from_weights(arguments.weights, device="cpu"), arguments.data)
+    numbers = fit(found)
+    digest = hashlib.sha256(arguments.weights.read_bytes()).hexdigest()
+    counts = ", ".join(f"{int((found.kinds == kind).sum()):,} of kind {kind}" for kind in SHARES)
+    path = arguments.weights.with_suffix(SUFFIX)
+    numbers.write(
+        path, digest, {"made_by": "python -m kws_imagebind.training.phonebind.confidence", "examples": counts}
+    )
+    print(f"{numbers} of {counts}, in {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,268 @@
+"""The demo in a real Chromium without a screen: its microphone hears a clip of the sample.
+
+With KWS_IMAGEBIND_SCREENSHOTS=DIR each step leaves a picture there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+import soundfile
+
+from kws_imagebind.datasets.sample import sample_folder
+
+if find_spec("gradio") is None:
+    pytest.skip("gradio is not installed, the package of the extra 'demo'", allow_module_level=True)
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright, which drives the browser, is not installed")
+
+PROJECT = Path(__file__).parents[2]
+SPOKEN = sample_folder() / "stop" / "04098292_nohash_0.wav"
+PATIENCE = 60_000  # milliseconds, for a machine that has much else to do
+sync_api.expect.set_options(timeout=PATIENCE)
+# What Chromium would ask the world on its own, before any page is opened.
+QUIET = (
+    "--disable-background-networking", "--disable-component-update", "--disable-default-apps", "--disable-sync",
+    "--disable-domain-reliability", "--disable-client-side-phishing-detection", "--metrics-recording-only",
+    "--no-first-run", "--no-pings", "--disable-features=OptimizationHints,MediaRouter,Translate,DialMediaRouteProvider",
+)  # fmt: skip
+
+
+@dataclass
+class Demo:
+    """A page that is open, and what it did."""
+
+    page: sync_api.Page
+    address: str
+    uploads: Path
+    complaints: list[str] = field(default_factory=list)
+    strangers: list[str] = field(default_factory=list)
+
+    def open(self, tab: str) -> None:
+        self.page.get_by_role("tab", name=tab).click()
+
+    def picture(self, name: str) -> None:
+        if folder := os.environ.get("KWS_IMAGEBIND_SCREENSHOTS"):
+            self.page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+
+    def watch(self, page: sync_api.Page) -> None:
+        page.on("console", lambda said: self.complaints.append(said.text) if said.type == "error" else None)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", lambda request: self._note(request.url))
+        page.on("requestfailed", lambda request: self._note(request.url))
+
+    def _note(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("data", "blob") and parts.hostname != "127.0.0.1":
+            self.strangers.append(url)
+
+
+def chromium() -> str:
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        pytest.skip(f"no Chromium on the path ({', '.join(names)}); install one to try the demo in it")
+    return found
+
+
+@pytest.fixture(scope="module")
+def microphone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the microphone hears, again and again: a clip, and silence after it."""
+    path = tmp_path_factory.mktemp("microphone") / "hears.wav"
+    samples, rate = soundfile.read(SPOKEN, dtype="int16")
+    soundfile.write(path, np.concatenate([samples, np.zeros(rate // 2, np.int16)]), rate)
+    return path
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """Starts the command as a user does; gives its address and the folder that uploads go to."""
+    chromium()
+    folder = tmp_path_factory.mktemp("served")
+    (folder / "temporary").mkdir()
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(PROJECT),
+        "TMPDIR": str(folder / "temporary"),
+        "HTTP_PROXY": "http://127.0.0.1:9",  # to which nobody listens: the demo must not need it
+        "OMP_NUM_THREADS": "1",
+    }
+    with (folder / "errors").open("w") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "kws_imagebind", "demo", "--no-browser"],
+            cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True,
+        )  # fmt: skip
+        try:
+            assert process.stdout is not None
+            address = process.stdout.readline().split(" ")[0]
+            assert address.startswith("http://127.0.0.1:"), (folder / "errors").read_text()
+            yield address, folder / "temporary"
+        finally:
+            process.send_signal(signal.SIGTERM)
+            output = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, output
+    assert not list((folder / "temporary").rglob("*.wav")), "an upload outlived the demo"
+    assert "Traceback" not in (folder / "errors").read_text()
+    assert {path.name for path in folder.iterdir()} == {"temporary", "errors", ".cache"}
+
+
+@pytest.fixture(scope="module")
+def browser(microphone: Path) -> Iterator[sync_api.Browser]:
+    sandbox = [] if hasattr(os, "geteuid") and os.geteuid() else ["--no-sandbox"]  # root has none
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium(),
+            args=[
+                *sandbox,
+                *QUIET,
+                "--use-fake-ui-for-media-stream",
+                "--use-fake-device-for-media-stream",
+                f"--use-file-for-fake-audio-capture={microphone}",
+            ],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def demo(served: tuple[str, Path], browser: sync_api.Browser) -> Iterator[Demo]:
+    address, uploads = served
+    context = browser.new_context(permissions=["microphone"], viewport={"width": 1180, "height": 900})
+    context.set_default_timeout(PATIENCE)
+    page = context.new_page()
+    demo = Demo(page, address, uploads)
+    demo.watch(page)
+    page.goto(address)
+    page.get_by_role("tab", name="Your voice").wait_for()
+    yield demo
+    context.close()
+    assert not demo.complaints and not demo.strangers
+
+
+def expect_best(demo: Demo, word: str) -> None:
+    sync_api.expect(demo.page.locator("#ranking .best strong")).to_have_text(word)
+
+
+def test_a_word_that_is_spoken_comes_first(demo: Demo) -> None:
+    page = demo.page
+    demo.picture("empty")
+    page.get_by_role("button", name="Record", exact=True).click()
+    # The recorder's own clock, so that the clip is heard whole however slow the machine is.
+    page.locator("#recording").get_by_text(re.compile(r"^0:0[2-9]$")).first.wait_for()
+    page.locator("#recording button.stop-button").click()
+    expect_best(demo, "stop")
+    page.locator("#spectrogram image").wait_for()
+    assert page.locator("#ranking .bars li").count() == 10
+    demo.picture("recorded")
+    # The ranking follows the list while it is edited.
+    page.get_by_label("Words to choose from").fill("stopped, step, kettle=/S T AA P/")
+    expect_best(demo, "kettle")
+    page.get_by_role("button", name="Digits").click()
+    sync_api.expect(page.locator("#ranking .bars li")).to_have_count(10)
+    sync_api.expect(page.get_by_label("Words to choose from")).to_have_value(re.compile("^zero, one"))
+
+
+def test_an_upload_is_ranked_and_bad_input_gets_a_sentence(demo: Demo, tmp_path: Path) -> None:
+    page = demo.page
+    page.get_by_role("button", name="Upload file").click()
+    page.locator("#recording input[type=file]").set_input_files(SPOKEN)
+    expect_best(demo, "stop")
+    assert list(demo.uploads.rglob(SPOKEN.name)), "uploads are expected in the temporary folder"
+    for words, sentence in (
+        ("yes, !!!", "'!!!' cannot be pronounced: expected English letters"),
+        ("", "The list of words is empty"),
+        ("yes, yes", "listed twice"),
+    ):
+        page.get_by_label("Words to choose from").fill(words)
+        sync_api.expect(page.locator("#ranking [role=alert]")).to_contain_text(sentence)
+    demo.picture("sentence")
+    page.get_by_label("Words to choose from").fill("${window} stop, {{go}}, <b>no</b>")
+    sync_api.expect(page.locator("#ranking .bars")).to_contain_text("{{go}}")
+    sync_api.expect(page.locator("#ranking .bars")).to_contain_text("<b>no</b>")
+    page.get_by_role("button", name="Clear").click()
+    sync_api.expect(page.locator("#ranking")).to_contain_text("Record or upload a word")
+    soundfile.write(tmp_path / "silent.wav", np.zeros(16_000), 16_000)
+    page.locator("#recording input[type=file]").set_input_files(tmp_path / "silent.wav")
+    sync_api.expect(page.locator("#ranking")).to_contain_text("only silence")
+    assert "Traceback" not in page.content()
+
+
+def test_a_random_clip_shows_its_word_and_what_was_heard(demo: Demo) -> None:
+    demo.open("A random clip")
+    demo.page.get_by_role("button", name="Draw a clip").click()
+    verdict = demo.page.locator("#heard .verdict")
+    verdict.wait_for()
+    key = demo.page.locator("#heard code").inner_text()
+    assert (sample_folder() / key).is_file()
+    assert verdict.locator("dd").first.inner_text() == key.split("/")[0]
+    sync_api.expect(demo.page.locator("#clip button[aria-label=Play]")).to_be_visible()
+    demo.page.locator("#clip-spectrogram image").wait_for()
+    demo.picture("random")
+
+
+def test_statistics_come_with_interval_n_chance_and_matrix(demo: Demo) -> None:
+    page = demo.page
+    demo.open("Statistics")
+    page.get_by_role("button", name="Measure").click()
+    result = page.locator("#result")
+    result.locator(".protocol").wait_for()
+    assert re.search(r"^\d+\.\d %$", result.locator(".best strong").inner_text())
+    assert re.search(r"accuracy \[[\d.]+, [\d.]+\], n = 64 clips; chance 2.9 %", result.inner_text())
+    assert "64 of 315 clips, drawn with seed 0" in result.inner_text()
+    assert result.get_by_role("img", name="confusion matrix").is_visible()
+    demo.picture("statistics")
+    page.set_viewport_size({"width": 390, "height": 800})  # a telephone: only the matrix scrolls sideways
+    demo.picture("narrow")
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= 390
+
+
+def test_two_visitors_at_once_get_their_own_answers(demo: Demo, browser: sync_api.Browser) -> None:
+    pages = [demo.page, browser.new_context().new_page()]
+    pages[1].set_default_timeout(PATIENCE)
+    demo.watch(pages[1])
+    pages[1].goto(demo.address)
+    for page in pages:
+        page.get_by_role("button", name="Upload file").click()
+    for page, word in zip(pages, ("yes", "no"), strict=True):
+        page.locator("#recording input[type=file]").set_input_files(next((sample_folder() / word).glob("*.wav")))
+    for page, word in zip(pages, ("yes", "no"), strict=True):
+        sync_api.expect(page.locator("#ranking .best strong")).to_have_text(word)
+    pages[1].context.close()
+
+
+def test_the_page_works_by_keyboard_and_in_the_dark(demo: Demo, browser: sync_api.Browser) -> None:
+    context = browser.new_context(color_scheme="dark", viewport={"width": 1180, "height": 900})
+    context.set_default_timeout(PATIENCE)
+    page = context.new_page()
+    demo.watch(page)
+    page.goto(demo.address)
+    page.get_by_role("tab", name="Your voice").focus()
+    draw = page.get_by_role("button", name="Draw a clip")
+    for key in ("Tab", "Enter"):
+        page.keyboard.press(key)
+    draw.wait_for()
+    for key in ("Tab", "Tab"):  # past the third tab
+        page.keyboard.press(key)
+    sync_api.expect(draw).to_be_focused()
+    page.keyboard.press("Enter")
+    page.locator("#heard .verdict").wait_for()
+    light = demo.page.locator("body").evaluate("element => getComputedStyle(element).backgroundColor")
+    assert page.locator("body").evaluate("element => getComputedStyle(element).backgroundColor") != light
+    context.close()
+
+
+def test_files_of_the_machine_are_not_served(demo: Demo) -> None:
+    for path in (Path(__file__), PROJECT / "pyproject.toml", SPOKEN):
+        answer = demo.page.request.get(f"{demo.address}gradio_api/file={path}")
+        assert answer.status in (403, 404), path
