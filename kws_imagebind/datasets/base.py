@@ -20,6 +20,19 @@ class DatasetError(ValueError):
 
 
 @dataclass(frozen=True)
+class ClipIdentity:
+    """What is enough to recognise a clip and its speaker elsewhere, under whatever name.
+
+    Attributes:
+        content: SHA-256 (hexadecimal) of what was decoded, crop included.
+        speaker: who speaks; None where unknown.
+    """
+
+    content: str
+    speaker: str | None = None
+
+
+@dataclass(frozen=True)
 class Utterance:
     """One recording of one keyword.
 

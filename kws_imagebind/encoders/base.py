@@ -28,8 +28,8 @@ class Encoder(Protocol):
         fingerprint: changes with anything that changes its vectors: weights, preprocessing, precision.
         default_template: the prompt around a word; the bare "{}" marks an encoder that hears sounds, not meaning.
 
-    An encoder may also tell, for the protocol of a report, its `precision` ("fp32") and its `padding`: what it does
-    with recordings of other lengths than its own.
+    An encoder may also have a `card` (`encoders.cards.Card`), its `precision` ("fp32") and its `padding`: what it does
+    with recordings of other lengths than its own. Reports show them.
     """
 
     name: str
@@ -53,6 +53,27 @@ class VariantEncoder(Protocol):
 
     def variants(self, text: str) -> tuple[str, ...]:
         """Texts for `encode_text`, the usual one first."""
+        ...
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """A model without an embedding space that says how likely each word is: CTC, a decoder, a classical recogniser.
+
+    It stands wherever an encoder may be named; few-shot, search and maps need vectors and refuse it.
+
+    Attributes:
+        name: as given to `load_encoder`.
+        sample_rate: of the waveforms it takes, in hertz.
+        fingerprint: changes with anything that changes its scores.
+    """
+
+    name: str
+    sample_rate: int
+    fingerprint: str
+
+    def score(self, waveforms: Sequence[Tensor], keywords: Sequence[str]) -> Tensor:
+        """Waveforms (samples,) and n keywords -> (waveforms, keywords) float32; higher fits better."""
         ...
 
 

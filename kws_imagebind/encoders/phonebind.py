@@ -13,6 +13,7 @@ from torch import Tensor
 
 from kws_imagebind.audio.signal import fit
 from kws_imagebind.encoders.base import PRECISIONS, EncoderError, check_waveforms, resolve_device
+from kws_imagebind.encoders.cards import Card
 from kws_imagebind.encoders.confidence import SUFFIX, Confidence, ConfidenceError
 from kws_imagebind.models import int8
 from kws_imagebind.models.letter_to_sound import LetterToSound
@@ -38,6 +39,17 @@ class PhoneBindEncoder:
     sample_rate = 16_000
     default_template = "{}"
     window = SAMPLES / 16_000  # s
+    card = Card(
+        name="phonebind",
+        url="kws_imagebind/weights/MODEL_CARD.md",
+        licence="MIT",
+        parameters=1_434_001,
+        bytes=2_880_722,
+        sample_rate=16_000,
+        trained_on=("synthetic speech", "speechocean762", "LibriSpeech train-clean-100", "Picovoice benchmarks",
+                    "custom-speech-commands-dataset", "Mycroft Precise community data", "CMU AN4"),
+        citation="this project, third release",
+    )  # fmt: skip
     padding = "clips under 1 s centred in silence, the loudest second of longer ones"
 
     def __init__(self, model: PhoneBind, fingerprint: str, device: torch.device, precision: str = "fp32") -> None:

@@ -130,8 +130,8 @@ class Evaluation:
             "n": self.n,
             "classes": len(self.scores.labels),
             "chance": self.chance,
-            "templates": list(self.scores.templates),
-            "average": self.scores.average,
+            "templates": list(self.scores.protocol.templates),
+            "average": self.scores.protocol.average,
             "metrics": {
                 "accuracy": self.accuracy.as_dict(),
                 "macro_accuracy": self.macro_accuracy.as_dict(),
@@ -179,7 +179,7 @@ class Evaluation:
             ("calibration", self._calibration()),
             ("data", f"{dataset.name}{split}, task {self.task}; {dataset.note}".rstrip("; ")),
             ("encoder", f"{self.audio.encoder}, {self.audio.fingerprint}, {self.audio.precision}"),
-            ("prompts", ", ".join(f"'{template}'" for template in self.scores.templates)),
+            ("prompts", ", ".join(f"'{template}'" for template in self.scores.protocol.templates)),
             ("intervals", self._intervals()),
         ]
         if self.rejection:

@@ -104,7 +104,7 @@ def summarise(result: Evaluation) -> None:
         (f"among the best {result.metrics.k}", str(result.top5_accuracy)),
         ("recordings", f"{dataset.name}{split}: {dataset.note}"),
         ("encoder", f"{result.audio.encoder}, zero-shot"),
-        ("prompts", ", ".join(f"`{template}`" for template in result.scores.templates)),
+        ("prompts", ", ".join(f"`{template}`" for template in result.scores.protocol.templates)),
         ("interval", str(facts["intervals"])),
     ]
     rows += [("note", warning) for warning in result.warnings]

@@ -52,9 +52,7 @@ class Rejection:
         columns = {label: values[:, index] for index, label in enumerate(scores.labels)}
         columns[UNKNOWN] = filler + self.unknown
         columns[SILENCE] = torch.maximum(top, columns[UNKNOWN]) + self.silence - torch.maximum(top, filler)
-        return Scores(
-            torch.stack([columns[label] for label in labels], 1), tuple(labels), scores.templates, scores.average
-        )
+        return Scores(torch.stack([columns[label] for label in labels], 1), tuple(labels), scores.protocol)
 
 
 def fit_rejection(scores: Scores, fillers: Scores, spoken: Sequence[str], split: str | None) -> Rejection:

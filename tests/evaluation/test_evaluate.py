@@ -54,7 +54,7 @@ def example(n: int = 200, seed: int = 0, skipped: int = 0, speakers: int = 9) ->
         encoded=150,
         seconds=3.0,
     )
-    return Scores(torch.from_numpy(values).float(), WORDS, ("{}",)), audio
+    return Scores(torch.from_numpy(values).float(), WORDS), audio
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -169,19 +169,19 @@ def test_confusions_come_from_the_most_frequent() -> None:
 
 def test_the_same_clips_may_be_scored_against_any_words_that_hold_theirs() -> None:
     scores, audio = example()
-    backwards = evaluate(Scores(scores.values.flip(1), WORDS[::-1], ("{}",)), audio)
+    backwards = evaluate(Scores(scores.values.flip(1), WORDS[::-1]), audio)
     assert backwards.accuracy == evaluate(scores, audio).accuracy and backwards.task == "custom"
     more = torch.cat([scores.values, torch.full((200, 1), -9.0)], 1)
-    wider = evaluate(Scores(more, (*WORDS, "kettle"), ("{}",)), audio)
+    wider = evaluate(Scores(more, (*WORDS, "kettle")), audio)
     assert wider.accuracy == evaluate(scores, audio).accuracy and wider.chance == pytest.approx(1 / 8)
 
 
 def test_scores_without_the_clips_words_or_of_other_clips_are_refused() -> None:
     scores, audio = example()
     with pytest.raises(MetricError, match="the clips say up, which is not among the candidates"):
-        evaluate(Scores(scores.values[:, [0, 1, 3, 4, 5, 6]], (*WORDS[:2], *WORDS[3:]), ("{}",)), audio)
+        evaluate(Scores(scores.values[:, [0, 1, 3, 4, 5, 6]], (*WORDS[:2], *WORDS[3:])), audio)
     with pytest.raises(MetricError, match="targets for the scores of 199 clips"):
-        evaluate(Scores(scores.values[:199], WORDS, ("{}",)), audio)
+        evaluate(Scores(scores.values[:199], WORDS), audio)
 
 
 def test_an_evaluation_is_what_its_parts_say() -> None:

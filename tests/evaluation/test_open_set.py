@@ -26,7 +26,7 @@ LABELS = ("yes", "no", "up")
 def scores(n: int, level: float, seed: int) -> Scores:
     values = torch.randn(n, 3, generator=torch.Generator().manual_seed(seed)) * 0.1
     values[torch.arange(n), torch.arange(n) % 3] += level
-    return Scores(values, LABELS, ("{}",))
+    return Scores(values, LABELS)
 
 
 def test_areas_equal_scikit_learns_for_each_rule_and_kind() -> None:
@@ -74,11 +74,11 @@ def test_the_areas_spread_is_that_of_drawing_clips_one_by_one() -> None:
 
 
 def fillers(values: torch.Tensor) -> Scores:
-    return Scores(values, ("lamp", "kettle"), ("{}",))
+    return Scores(values, ("lamp", "kettle"))
 
 
 def test_rejection_does_what_its_thresholds_say() -> None:
-    given = Scores(torch.tensor([[0.9, 0.1], [0.3, 0.35], [0.1, 0.05], [0.6, 0.1]]), ("yes", "no"), ("{}",))
+    given = Scores(torch.tensor([[0.9, 0.1], [0.3, 0.35], [0.1, 0.05], [0.6, 0.1]]), ("yes", "no"))
     others = fillers(torch.tensor([[0.2, 0.5], [0.8, 0.1], [0.15, 0.1], [0.1, 0.55]]))
     rejected = Rejection(silence=0.2, unknown=0.1)(given, others, ("silence", "yes", "unknown", "no"))
     assert [rejected.labels[i] for i in rejected.values.argmax(1)] == ["yes", "unknown", "silence", "unknown"]
@@ -86,7 +86,7 @@ def test_rejection_does_what_its_thresholds_say() -> None:
 
 def test_thresholds_are_the_best_on_validation_clips_and_nowhere_else() -> None:
     known, other, quiet = scores(90, 0.6, 0), scores(40, 0.3, 1), scores(30, 0.0, 2)
-    together = Scores(torch.cat([known.values, other.values, quiet.values]), LABELS, ("{}",))
+    together = Scores(torch.cat([known.values, other.values, quiet.values]), LABELS)
     level = torch.cat([torch.full((90, 2), 0.2), torch.full((40, 2), 0.6), torch.full((30, 2), 0.0)])
     filled = fillers(level + 0.1 * torch.randn(160, 2, generator=torch.Generator().manual_seed(3)))
     spoken = [LABELS[i % 3] for i in range(90)] + ["unknown"] * 40 + ["silence"] * 30

@@ -198,8 +198,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_all_that_runs_offline(installed: Path) -> None:
     package = installed / "kws_imagebind"
     assert len(list((package / "sample").glob("*/*.wav"))) == len(list((ROOT / "sample").glob("*/*.wav"))) > 300
-    for name in ("bpe/bpe_simple_vocab_16e6.txt.gz", "weights/phonebind.safetensors", "text/lexicon/cmudict.txt.gz",
-                 "weights/letter_to_sound.safetensors", "reporting/templates/report.html.jinja", "../data.py"):  # fmt: skip
+    for name in ("bpe/bpe_simple_vocab_16e6.txt.gz", "weights/phonebind.safetensors",
+                 "text/lexicon/cmudict.txt.gz",
+                 "weights/letter_to_sound.safetensors", "reporting/templates/report.html.jinja",
+                 "../data.py"):  # fmt: skip
         assert (package / name).is_file(), name
     assert sum(path.stat().st_size for path in installed.rglob("*") if path.is_file()) < 20e6
 
