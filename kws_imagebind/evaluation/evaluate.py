@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import platform
 from dataclasses import dataclass, field
@@ -21,16 +20,17 @@ from kws_imagebind.embeddings.map import EmbeddingMap
 from kws_imagebind.encoders.cards import Card, card_of
 from kws_imagebind.evaluation.guards import check_disjoint, check_strays, copies, identities
 from kws_imagebind.evaluation.open_set import Outcome
-from kws_imagebind.files import whole
 from kws_imagebind.metrics.agreement import Agreement, agreement
 from kws_imagebind.metrics.calibration import Calibration, calibration, fit_temperature, probabilities
 from kws_imagebind.metrics.classification import MetricError, Metrics, measure, ranking
 from kws_imagebind.metrics.intervals import BY_SPEAKER, Interval
 from kws_imagebind.readouts.base import Scores
 from kws_imagebind.readouts.rejection import Rejection
+from kws_imagebind.reporting.folder import make_folder, write_all
 from kws_imagebind.reporting.predictions import Prediction, predictions_csv
-from kws_imagebind.reporting.report import Report, title, write_report
-from kws_imagebind.reporting.results import DIGEST, digest
+from kws_imagebind.reporting.protocol import kind
+from kws_imagebind.reporting.report import Report, files, title, utf8
+from kws_imagebind.reporting.results import DIGEST, RESULTS, TABLE, Results, digest, from_dict, to_json
 
 _VERSIONS = ("kws-imagebind", "torch", "torchaudio", "torchmetrics", "numpy")
 
@@ -136,6 +136,8 @@ class Evaluation:
             "chance": self.chance,
             "templates": list(self.scores.protocol.templates),
             "average": self.scores.protocol.average,
+            "protocol": self._protocol(),
+            "card": self.audio.card.as_dict() if self.audio.card else None,
             "metrics": {
                 "accuracy": self.accuracy.as_dict(),
                 "macro_accuracy": self.macro_accuracy.as_dict(),
@@ -163,7 +165,27 @@ class Evaluation:
             "precision": self.audio.precision,
             "padding": self.audio.padding,
             "seed": self.seed,
-            DIGEST: digest(_bytes(predictions_csv(self.predictions))),
+            DIGEST: digest(utf8(predictions_csv(self.predictions))),
+        }
+
+    @property
+    def results(self) -> Results:
+        """The content of `results.json`, checked against its schema."""
+        return from_dict(self.as_dict())
+
+    def _protocol(self) -> dict[str, Any]:
+        """What made the scores; whether that is zero-shot follows from what the encoder was trained on."""
+        made_by, card = self.scores.protocol, self.audio.card
+        saw = card.saw_speech_commands if card else None
+        return {
+            "kind": made_by.kind,
+            "templates": list(made_by.templates),
+            "average": made_by.average,
+            "shots": made_by.shots,
+            "draws": made_by.draws,
+            "support": len(made_by.support),
+            "trained_on": list(card.trained_on or ()) if card else [],
+            "zero_shot": False if made_by.kind != "zero-shot" or saw else (None if saw is None else True),
         }
 
     def __str__(self) -> str:
@@ -219,20 +241,18 @@ class Evaluation:
 
         Without matplotlib (the `plots` extra) there are no PNG figures, and the list is shorter.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        written = [
-            _write(folder / "results.json", json.dumps(self.as_dict(), indent=2, ensure_ascii=False) + "\n"),
-            _write(folder / "predictions.csv", predictions_csv(self.predictions)),
-        ]
-        if self.map:
-            written.append(_write(folder / MAP, self.map.csv()))
-        else:
-            (folder / MAP).unlink(missing_ok=True)
+        folder = make_folder(Path(folder))
         paths = {utterance.key: utterance.path for utterance in self.audio.utterances}
-        protocol = self.as_dict()
-        report = Report(self.predictions, self.scores.labels, protocol, title(protocol, folder), self.map)
-        return written + write_report(report, folder, paths.get) + self._save_figures(folder)
+        results = self.results
+        report = Report(self.predictions, self.scores.labels, results, title(results, folder), self.map)
+        contents = {RESULTS: utf8(to_json(results)), TABLE: utf8(predictions_csv(self.predictions))}
+        if self.map:
+            contents[MAP] = utf8(self.map.csv())
+        contents |= files(report, paths.get)
+        written = write_all({folder / name: content for name, content in contents.items()})
+        if not self.map:
+            (folder / MAP).unlink(missing_ok=True)
+        return written + self._save_figures(folder)
 
     def _save_figures(self, folder: Path) -> list[Path]:
         try:
@@ -242,7 +262,7 @@ class Evaluation:
             if error.name != "matplotlib":
                 raise
             return []
-        title = f"{self.audio.encoder}, zero-shot, {self.audio.dataset.name} {self.task}"
+        title = f"{self.audio.encoder}, {kind(self.results)}, {self.audio.dataset.name} {self.task}"
         figures = {
             "confusion_matrix.png": confusion_matrix_figure(self.metrics.confusion, self.scores.labels, title),
             "per_class.png": per_class_figure(self.metrics.per_class, self.scores.labels, self.chance, title),
@@ -375,14 +395,3 @@ def _versions() -> dict[str, str]:
             found[package] = "not installed"
     found["threads"] = str(torch.get_num_threads())
     return found
-
-
-def _write(path: Path, text: str) -> Path:
-    with whole(path) as part:
-        part.write_bytes(_bytes(text))
-    return path
-
-
-def _bytes(text: str) -> bytes:
-    # A file name that is no UTF-8 is written as its escape rather than not at all.
-    return text.encode("utf-8", errors="backslashreplace")

@@ -116,7 +116,7 @@ def test_results_hold_the_contract(tmp_path: Path) -> None:
     assert results["n"] == 200 and results["seed"] == 3 and results["fingerprints"] == {"tone": "tone-1"}
     assert results["clips_per_second"] == 50.0  # 150 clips were encoded in 3 s, 50 came from the cache
     assert results["predictions_sha256"] == hashlib.sha256((tmp_path / "predictions.csv").read_bytes()).hexdigest()
-    assert load_report(tmp_path).protocol == results
+    assert load_report(tmp_path).as_results().as_dict() == results
     assert len(results["skipped"]) == 2 and results["per_class"]["lamp"]["estimate"] is None
     assert results["versions"]["torch"] == importlib.metadata.version("torch")
 
