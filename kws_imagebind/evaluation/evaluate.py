@@ -17,7 +17,6 @@ from kws_imagebind.datasets.base import ClipIdentity, listed
 from kws_imagebind.embeddings.embed import Embeddings
 from kws_imagebind.embeddings.map import FILE as MAP
 from kws_imagebind.embeddings.map import EmbeddingMap
-from kws_imagebind.encoders.cards import Card, card_of
 from kws_imagebind.evaluation.guards import check_disjoint, check_strays, copies, identities
 from kws_imagebind.evaluation.open_set import Outcome
 from kws_imagebind.metrics.agreement import Agreement, agreement
@@ -47,7 +46,6 @@ class Evaluation:
     metrics: Metrics
     seed: int | None = None
     calibration: Calibration | None = None
-    card: Card | None = None
     warnings: tuple[str, ...] = ()
     open_set: tuple[Outcome, ...] = ()
     rejection: Rejection | None = None
@@ -197,20 +195,22 @@ class Evaluation:
             *([(f"top-{k} accuracy", str(self.top5_accuracy))] if k < len(self.scores.labels) else []),
             ("chance", f"{100 * self.chance:.1f} %, {len(self.scores.labels)} keywords"),
             (
-                "by habit",
-                f"{100 * self.agreement.expected:.1f} % from the frequencies of labels and predictions alone; "
-                f"Cohen's kappa {self.agreement.kappa:.3f}",
+                "chance-corrected",
+                f"Cohen's kappa {self.agreement.kappa:.3f}; guesses with the frequencies of the predictions would "
+                f"get {100 * self.agreement.expected:.1f} %",
             ),
-            ("collapse", self.agreement.collapse),
+            ("predicted", self.agreement.collapse),
             ("calibration", self._calibration()),
             ("data", f"{dataset.name}{split}, task {self.task}; {dataset.note}".rstrip("; ")),
             ("encoder", f"{self.audio.encoder}, {self.audio.fingerprint}, {self.audio.precision}"),
+            ("protocol", kind(self.results)),
             ("prompts", ", ".join(f"'{template}'" for template in self.scores.protocol.templates)),
             ("intervals", self._intervals()),
         ]
         if self.rejection:
-            below = f"silence below {self.rejection.silence:.3f}, unknown below a lead of {self.rejection.unknown:.3f}"
-            rows.append(("rejection", f"by filler words, with thresholds chosen on validation clips: {below}"))
+            silence = f"silence below a spread of {self.rejection.silence:.3f}"
+            unknown = f"unknown below a lead of {self.rejection.unknown:.3f}"
+            rows.append(("rejection", f"by filler words, thresholds chosen on validation clips: {silence}, {unknown}"))
         rows += [("open set", str(outcome)) for outcome in self.open_set]
         if self.audio.skipped:
             rows.append(("skipped", f"{len(self.audio.skipped)} recordings, listed in results.json"))
@@ -222,7 +222,7 @@ class Evaluation:
 
     def _calibration(self) -> str:
         if not self.calibration:
-            return "none: a cosine is no probability until a temperature is fitted on validation clips (--calibrate)"
+            return "none: a cosine is not a probability; --calibrate fits a temperature on validation clips"
         found = self.calibration
         return f"expected error {100 * found.ece:.1f} %, Brier {found.brier:.3f}, temperature {found.temperature:.3g}"
 
@@ -232,7 +232,7 @@ class Evaluation:
         if self.accuracy.method == BY_SPEAKER:
             return f"95 %, by speaker ({len(speakers):,} speakers)"
         why = "one speaker said all clips" if len(speakers) == 1 and None not in speakers else "speakers are unknown"
-        return f"95 %, Wilson; clips taken as independent, for {why}"
+        return f"95 %, Wilson; clips are treated as independent because {why}"
 
     def save(self, folder: str | Path) -> list[Path]:
         """Writes results.json, predictions.csv, report.html, report.md and the figures; returns their paths.
@@ -285,7 +285,6 @@ def evaluate(
     audio: Embeddings,
     seed: int | None = None,
     temperature: Temperature | float | None = None,
-    encoder: object | None = None,
 ) -> Evaluation:
     """What scores are worth against what the clips say.
 
@@ -297,7 +296,6 @@ def evaluate(
         audio: the clips.
         seed: of the subset, if the clips are one.
         temperature: from `fit_temperature_on`, for calibration; without it there is none.
-        encoder: what made the embeddings, for its card; without it the report cannot say what it was trained on.
 
     Raises:
         MetricError: scores and clips do not belong together, embeddings are not of unit norm, reported clips also chose
@@ -313,9 +311,8 @@ def evaluate(
     calibrated = None
     if temperature is not None:
         calibrated = calibration(scores.values.numpy(), targets.numpy(), temperature.value)
-    card = card_of(encoder) if encoder is not None else None
     warnings += _warnings(scores, audio, metrics)
-    return Evaluation(scores, audio, metrics, seed, calibrated, card, tuple(warnings))
+    return Evaluation(scores, audio, metrics, seed, calibrated, tuple(warnings))
 
 
 def fit_temperature_on(scores: Scores, audio: Embeddings) -> Temperature:

@@ -97,7 +97,7 @@ class Comparison:
         how = (
             f"95 %, by speaker ({self.speakers:,} speakers); McNemar's test takes clips as independent"
             if self.speakers
-            else "95 %; clips are taken as independent, because speakers are unknown"
+            else "95 %; clips are treated as independent because speakers are unknown"
         )
         lines += ["", f"intervals  {how}"]
         if self.left_out:

@@ -134,7 +134,7 @@ def test_intervals_draw_speakers_where_they_are_known_and_say_so_where_not() -> 
     assert {i.method for i in (known.top5_accuracy, known.macro_accuracy, known.per_class["yes"])} == {
         "wilson-by-speaker"
     }
-    assert "Wilson; clips taken as independent, for speakers are unknown" in str(unknown)
+    assert "Wilson; clips are treated as independent because speakers are unknown" in str(unknown)
     assert "for one speaker said all clips" in str(single) and single.accuracy == unknown.accuracy
 
 
@@ -307,5 +307,5 @@ def test_the_protocol_and_the_habits_are_told() -> None:
     truth, guess = audio.targets.numpy(), scores.values.argmax(1).numpy()
     assert found["kappa"] == pytest.approx(cohen_kappa_score(truth, guess))
     assert found["expected_accuracy"] == pytest.approx(np.mean(truth[:, None] == guess[None]))
-    for part in ("Cohen's kappa", "predictions are worth", "no probability until a temperature is fitted", "bf16"):
+    for part in ("Cohen's kappa", "effective number of classes", "a cosine is not a probability", "bf16"):
         assert part in table, part

@@ -245,7 +245,7 @@ def test_a_bare_table_takes_its_speakers_from_the_file_names_and_says_so(tmp_pat
     assert report.speakers == 8 and report.accuracy == same.accuracy and report.per_class == same.per_class
     for text in (report.html(), report.markdown()):
         assert "taken from the file names" in text  # the notice
-        assert "bootstrap over 8 speakers, named by the files" in text  # the protocol
+        assert "by speaker (8 speakers, named by the files)" in text  # the protocol
     (tmp_path / "predictions.csv").write_text(predictions_csv((*named, replace(named[0], path="x.wav"))))
     other = load_report(tmp_path, WORDS)
     assert other.speakers == 0 and "the speakers are unknown" in other.html() and "file names" not in other.html()
