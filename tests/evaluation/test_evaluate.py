@@ -23,6 +23,8 @@ from kws_imagebind.evaluation.guards import identities
 from kws_imagebind.metrics.classification import MetricError
 from kws_imagebind.metrics.intervals import proportion_by_speaker
 from kws_imagebind.readouts.base import ScoreProtocol, Scores
+from kws_imagebind.reporting.comparison import compare
+from kws_imagebind.reporting.predictions import read_predictions
 from kws_imagebind.reporting.report import load_report
 
 WORDS = ("yes", "no", "up", "down", "left", "right", "lamp")
@@ -297,6 +299,10 @@ def test_upper_and_lower_case_are_one_label_everywhere(tmp_path: Path) -> None:
     capital.save(tmp_path / "one")
     report = load_report(tmp_path / "one")
     assert report.accuracy.estimate == pytest.approx(capital.accuracy.estimate)
+    evaluate(scores, audio).save(tmp_path / "two")
+    runs = {name: read_predictions(tmp_path / name / "predictions.csv") for name in ("one", "two")}
+    found = compare(runs, {"one": large, "two": WORDS})
+    assert found.pairs[0].paired.difference == 0 and not found.warnings
 
 
 def test_the_protocol_and_the_habits_are_told() -> None:
