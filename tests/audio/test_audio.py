@@ -107,7 +107,7 @@ def test_a_flac_written_through_a_pipe_is_refused_with_a_remedy(tmp_path: Path) 
     content = bytearray(path.read_bytes())
     content[21] &= 0xF0  # STREAMINFO's 36 bits of total samples
     content[22:26] = bytes(4)
-    with pytest.raises(AudioError, match="does not tell its length"):
+    with pytest.raises(AudioError, match="does not say its length"):
         load_audio(write(path, bytes(content)), 16_000)
 
 
