@@ -196,6 +196,7 @@ def _sound_of(file: BinaryIO, path: Path, max_seconds: float = math.inf) -> Iter
     """The sound of an open file; what goes wrong while it is read becomes an AudioError."""
     try:
         start = file.read(16)
+        file.seek(0, os.SEEK_END)  # which files of the system's own, as in /proc, cannot
         file.seek(0)
         if not start:
             raise AudioError(f"{path}: the file is empty (0 bytes)")

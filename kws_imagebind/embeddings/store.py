@@ -73,7 +73,7 @@ class EmbeddingStore:
 
     def __init__(self, folder: Path, fingerprint: str, dim: int) -> None:
         self.path, self._fingerprint, self._dim = folder / FILE, fingerprint, dim
-        self._lock = threading.RLock()
+        self._lock, self._warned = threading.RLock(), False
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -116,8 +116,9 @@ class EmbeddingStore:
         vectors = torch.from_numpy(block.astype(np.float32))
         sound = np.abs(norms - 1) < _TOLERANCE  # false for NaN as well
         found = {content: vectors[i] for i, (content, _) in enumerate(fitting) if sound[i]}
-        if len(found) < len(rows):
-            log.warning("%s: %d damaged vectors are encoded again", self.path, len(rows) - len(found))
+        if len(found) < len(rows) and not self._warned:
+            self._warned = True
+            log.warning("%s holds damaged vectors; their recordings are encoded again", self.path)
         return found
 
     def put(self, contents: Sequence[bytes], vectors: Tensor) -> None:

@@ -92,6 +92,7 @@ _REQUIRED: dict[str, type | None] = {
     "encode_audio": None,
     "encode_text": None,
 }
+_KINDS = {str: "a text (str)", int: "a whole number (int) above 0"}
 _METHODS = {
     "encode_audio": "a method: waveforms -> tensor (n, dim)",
     "encode_text": "a method: texts -> tensor (n, dim)",
@@ -106,14 +107,13 @@ def check_encoder(encoder: object) -> Encoder:
 
     >>> check_encoder("phonebind")
     Traceback (most recent call last):
-    kws_imagebind.encoders.base.EncoderError: str is not an encoder: it has no attribute 'name'; expected a str, ...
+    kws_imagebind.encoders.base.EncoderError: str is not an encoder: it has no attribute 'name'; expected ...
     """
     kind = encoder.__name__ if isinstance(encoder, type) else type(encoder).__name__
     if isinstance(encoder, type):
         raise EncoderError(f"{kind} is a class, not an encoder; create one, as in {kind}()")
     for name, expected in _REQUIRED.items():
-        wanted = f"a {expected.__name__}" if expected else _METHODS[name]
-        wanted += ", above 0" if expected is int else ""
+        wanted = _KINDS[expected] if expected else _METHODS[name]
         if not hasattr(encoder, name):
             raise EncoderError(
                 f"{kind} is not an encoder: it has no attribute '{name}'; expected {wanted}, as "
