@@ -217,7 +217,7 @@ def test_a_server_with_another_file_is_an_error(content: bytes, tmp_path: Path) 
 def test_nobody_there_and_nothing_there(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(dl.DownloadError, match="4 attempts brought nothing"):
         get("http://127.0.0.1:9/imagebind_huge.pth", content, tmp_path)
-    with pytest.raises(dl.DownloadError, match="is no address"):
+    with pytest.raises(dl.DownloadError, match="is not the address"):
         get("imagebind_huge.pth", content, tmp_path)
 
 

@@ -14,6 +14,8 @@ from functools import cache
 from itertools import product
 from pathlib import Path
 
+from kws_imagebind.files import check_bundled
+
 Pronunciation = tuple[str, ...]
 
 VOWELS = ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW")
@@ -38,6 +40,7 @@ class PronunciationError(ValueError):
 @cache
 def _table() -> list[str]:
     """The lines 'word<tab>P P P', sorted by word: bisecting them is faster than parsing them."""
+    check_bundled(TABLE)
     return gzip.decompress(TABLE.read_bytes()).decode("ascii").splitlines()
 
 

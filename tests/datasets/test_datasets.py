@@ -14,8 +14,8 @@ import pytest
 import soundfile
 import torch
 
+from kws_imagebind.audio.files import extensions
 from kws_imagebind.datasets import DATASETS, Dataset, DatasetError, Utterance, load_dataset, sample, speech_commands
-from kws_imagebind.datasets.folder import audio_extensions
 from kws_imagebind.datasets.registry import check_sibling, outsiders, sibling
 from kws_imagebind.datasets.speech_commands import VERSIONS, official_split, version_held
 from kws_imagebind.text.keywords import KeywordError
@@ -323,8 +323,8 @@ def test_a_folder_of_words(tmp_path: Path) -> None:
 
 
 def test_the_extensions_are_libsndfiles() -> None:
-    assert {".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff", ".aif", ".au"} <= audio_extensions()
-    assert ".raw" not in audio_extensions()
+    assert {".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff", ".aif", ".au"} <= extensions(with_ffmpeg=False)
+    assert ".raw" not in extensions(with_ffmpeg=False)
 
 
 def test_keywords_choose_and_keep_those_without_clips(tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ from kws_imagebind.datasets import Dataset, Utterance
 from kws_imagebind.datasets.base import ClipIdentity
 from kws_imagebind.embeddings.embed import Embeddings, Skipped
 from kws_imagebind.evaluation.evaluate import Evaluation, evaluate, fit_temperature_on
-from kws_imagebind.evaluation.guards import identities
 from kws_imagebind.metrics.classification import MetricError
 from kws_imagebind.metrics.intervals import proportion_by_speaker
 from kws_imagebind.readouts.base import ScoreProtocol, Scores
@@ -278,7 +277,7 @@ def test_a_temperature_is_never_fitted_on_reported_clips(tmp_path: Path) -> None
 
 def test_clips_that_trained_a_readout_are_refused_by_content_and_by_speaker() -> None:
     scores, audio = example()
-    used = (identities(audio)[3],)
+    used = (audio.identities[3],)
     with pytest.raises(MetricError, match="1 of the 200 reported clips also chose what the scores rest on"):
         evaluate(replace(scores, protocol=ScoreProtocol("few-shot", support=used)), audio)
     same_voice = (ClipIdentity("another clip", audio.utterances[0].speaker),)

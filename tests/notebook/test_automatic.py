@@ -101,7 +101,7 @@ def test_what_makes_no_sense_is_refused(options: dict[str, object], said: str) -
 def test_errors_of_others_come_through() -> None:
     with pytest.raises(PromptError, match="needs one"):
         settle(device="cpu", templates="{} and {}")
-    with pytest.raises(EncoderError, match="not to be had"):
+    with pytest.raises(EncoderError, match="not available"):
         settle(device="meta")
 
 

@@ -97,7 +97,7 @@ def test_bad_waveforms_names_devices_and_precisions_are_refused() -> None:
     with pytest.raises(EncoderError, match="did you mean phonebind"):
         load_encoder("phonebinder")
     for device in ("cuda:99", "meta", "toaster"):
-        with pytest.raises(EncoderError, match="not to be had here"):
+        with pytest.raises(EncoderError, match="not available here"):
             resolve_device(device)
     with pytest.raises(EncoderError, match="precision 'int3'"):
         load_encoder("phonebind", device="cpu", precision="int3")
