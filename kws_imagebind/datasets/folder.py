@@ -37,10 +37,12 @@ def load_folder(root: Path) -> tuple[tuple[Utterance, ...], str]:
             differ in upper and lower case alone.
     """
     if not root.is_dir():
-        raise DatasetError(f"'{root}' is no folder; expected one that holds a folder for each word")
+        raise DatasetError(f"'{root}' is not a folder; expected one that holds a folder for each word")
     folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith((".", "_")))
     if not folders:
-        raise DatasetError(f"'{root}' holds no folder named by a word; expected recordings such as '{root}/yes/1.wav'")
+        raise DatasetError(
+            f"'{root}' holds no folder with the name of a word; expected recordings such as '{root}/yes/1.wav'"
+        )
     _check_names(folders)
     others: Counter[str] = Counter()
     utterances = [utterance for folder in folders for utterance in _clips(folder, others)]
@@ -107,4 +109,4 @@ def _plain(name: str) -> str:
 def _note(others: Counter[str]) -> str:
     if not others:
         return ""
-    return f"{others.total():,} files passed over that are no audio libsndfile reads ({listed(others)})"
+    return f"{others.total():,} files left out that cannot be read as audio ({listed(others)})"

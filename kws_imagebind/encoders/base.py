@@ -55,7 +55,11 @@ class Encoder(Protocol):
 
 @runtime_checkable
 class VariantEncoder(Protocol):
-    """An encoder for which one text may be said in several ways; a word then scores as its best one."""
+    """An encoder for which one text may be said in several ways; a word then scores as its best one.
+
+    It may also have `guesses`, a dictionary that `variants` adds the words to which it had to guess, with how it reads
+    them; a classifier then says so.
+    """
 
     def variants(self, text: str) -> tuple[str, ...]:
         """Texts for `encode_text`, the usual one first."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 from collections.abc import Sequence
 from functools import cached_property
@@ -27,8 +26,6 @@ from kws_imagebind.text.phonemes import TABLE, Pronunciation, combine, is_arpabe
 WEIGHTS = Path(__file__).parents[1] / "weights" / "phonebind.safetensors"
 # To be changed with anything on the way from a file to the tower: reading, resampling, `fit`, the front end.
 PREPROCESSING = "phonebind-1"
-
-log = logging.getLogger(__name__)
 
 
 class PhoneBindEncoder:
@@ -59,6 +56,7 @@ class PhoneBindEncoder:
     def __init__(self, model: PhoneBind, fingerprint: str, device: torch.device, precision: str = "fp32") -> None:
         self._model = model.to(device).eval()
         self._weights: tuple[Path, str] | None = None  # and their digest
+        self.guesses: dict[str, str] = {}  # words that CMUdict lacks, and how they are read
         self._device, self._dtype, self.precision = device, PRECISIONS.get(precision, torch.float32), precision
         if precision == "int8":
             quantise(self._model)
@@ -165,7 +163,7 @@ class PhoneBindEncoder:
             guess = self._letter_to_sound.pronounce(word)
         except FileProblem as error:
             raise EncoderError(str(error)) from error
-        log.info("'%s' is not in CMUdict; it is read as /%s/", word, " ".join(guess))
+        self.guesses[word] = " ".join(guess)
         return (guess,)
 
     @cached_property

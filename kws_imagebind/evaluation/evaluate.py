@@ -357,7 +357,7 @@ def _check_norms(audio: Embeddings) -> None:
     if not abs(float(norms[worst]) - 1) <= NORM_TOLERANCE:
         raise MetricError(
             f"the embedding of '{audio.utterances[worst].key}' has length {float(norms[worst]):.4g}; expected 1, "
-            "so divide each by its norm, or a dot product is no cosine"
+            "so divide each by its norm, because only then a dot product is a cosine"
         )
 
 

@@ -90,7 +90,7 @@ def check_strays(audio: Embeddings) -> list[str]:
     if found and audio.dataset.split == "testing":
         raise MetricError(
             f"{len(found):,} of {len(audio):,} clips of the testing split belong to another by the corpus's own rule, "
-            f"the first being {found[0]}; take them out of the list"
+            f"such as {found[0]}; take them out of the list"
         )
     if found:
         return [

@@ -87,7 +87,7 @@ def parse_arpabet(text: str) -> Pronunciation:
     for phoneme in pronunciation:
         if phoneme not in PHONEMES:
             raise PronunciationError(
-                f"'{phoneme}' in '/{text}/' is no ARPAbet phoneme; the {len(PHONEMES)} are {' '.join(PHONEMES)}"
+                f"'{phoneme}' in '/{text}/' is not an ARPAbet phoneme; the {len(PHONEMES)} are {' '.join(PHONEMES)}"
             )
     return _bounded(pronunciation, text)
 

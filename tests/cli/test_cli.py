@@ -294,7 +294,7 @@ WRONG = {
     "'few.csv' is named twice; expected different runs": ["compare", "few.csv", "few.csv"],
     "'bad/../few.csv', which is 'few.csv', is named twice": ["compare", "few.csv", "./bad/../few.csv"],
     "2 runs for one MTEB result": ["compare", "few.csv", "other.csv", "--mteb", "m.json"],
-    "and here is 'lamp'": ["compare", "few.csv", "--mteb", "m.json"],
+    "and this run has 'lamp'": ["compare", "few.csv", "--mteb", "m.json"],
     "unknown task 'sc36'": ["evaluate", "--task", "sc36"],
     "unknown encoder 'phonebin' (did you mean phonebind?)": ["evaluate", "--encoder", "phonebin"],
     "unknown data set 'sampel'": ["evaluate", "--dataset", "sampel"],
