@@ -20,10 +20,12 @@ from tqdm import tqdm
 from kws_imagebind.audio.files import decode, read_bytes
 from kws_imagebind.audio.signal import AudioError, is_silent
 from kws_imagebind.datasets import Dataset, Utterance
-from kws_imagebind.datasets.base import cropped
+from kws_imagebind.datasets.base import ClipIdentity
+from kws_imagebind.datasets.waveforms import cropped
 from kws_imagebind.embeddings.store import EmbeddingStore
 from kws_imagebind.encoders import Encoder
 from kws_imagebind.encoders.base import audio_fingerprint, check_encoder, check_vectors
+from kws_imagebind.encoders.cards import Card, card_of
 from kws_imagebind.text.tasks import SILENCE
 
 BATCH = 64  # clips
@@ -56,6 +58,7 @@ class Embeddings:
         seconds: what looking up, decoding and encoding took.
         precision: of the encoder's arithmetic.
         padding: what the encoder does with recordings of other lengths than its own.
+        card: what is known of the encoder.
         contents: the n clips' content keys: the hexadecimal sha256 of a file's bytes, or of that and the part of the
             file that the clip is. Equal keys are the same sound, whatever the files are called.
         silent: keys of the clips that are digital silence although their label is a word.
@@ -73,11 +76,21 @@ class Embeddings:
     seconds: float = 0.0
     precision: str = "unknown"
     padding: str = "unknown"
+    card: Card | None = None
     contents: tuple[str, ...] = ()
     silent: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.utterances)
+
+    @property
+    def identities(self) -> tuple[ClipIdentity, ...]:
+        """Who said what in each clip. Vectors stand for the contents of embeddings that were made by hand."""
+        contents = self.contents or [sha256(row.tobytes()).hexdigest() for row in self.features.numpy()]
+        return tuple(
+            ClipIdentity(content, utterance.speaker)
+            for content, utterance in zip(contents, self.utterances, strict=True)
+        )
 
 
 def embed(
@@ -316,6 +329,7 @@ class _Table:
             seconds=seconds,
             precision=getattr(encoder, "precision", "unknown"),
             padding=getattr(encoder, "padding", "unknown"),
+            card=card_of(encoder),
             contents=tuple(self._contents[index].hex() for index in kept),
             silent=tuple(self._silent),
         )

@@ -30,6 +30,7 @@ class Encoder(Protocol):
         default_template: the prompt around a word; the bare "{}" marks an encoder that hears sounds, not meaning.
 
     An encoder may have more attributes, which are used where they are there:
+        card: an `encoders.cards.Card`; reports show it, and derive from it whether a run is zero-shot.
         audio_fingerprint: changes with anything that changes its *audio* vectors, and with nothing else. The cache of
             audio vectors goes by it, so a new lexicon does not encode all recordings again. Without it the cache goes
             by `fingerprint`.
@@ -58,6 +59,40 @@ class VariantEncoder(Protocol):
 
     def variants(self, text: str) -> tuple[str, ...]:
         """Texts for `encode_text`, the usual one first."""
+        ...
+
+
+@runtime_checkable
+class RejectingEncoder(Protocol):
+    """An encoder that knows from which thresholds on its clips say another word, or nothing."""
+
+    def rejection(self) -> tuple[float, float]:
+        """The thresholds `silence` and `unknown` of `readouts.rejection.Rejection`.
+
+        Raises:
+            EncoderError: they were never fitted for its weights.
+        """
+        ...
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """A model without an embedding space that says how likely each word is: CTC, a decoder, a classical recogniser.
+
+    It stands wherever an encoder may be named; few-shot, search and maps need vectors and refuse it.
+
+    Attributes:
+        name: as given to `load_encoder`.
+        sample_rate: of the waveforms it takes, in hertz.
+        fingerprint: changes with anything that changes its scores.
+    """
+
+    name: str
+    sample_rate: int
+    fingerprint: str
+
+    def score(self, waveforms: Sequence[Tensor], keywords: Sequence[str]) -> Tensor:
+        """Waveforms (samples,) and n keywords -> (waveforms, keywords) float32; higher fits better."""
         ...
 
 

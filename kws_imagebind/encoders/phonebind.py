@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +15,7 @@ from torch import Tensor
 
 from kws_imagebind.audio.signal import fit
 from kws_imagebind.encoders.base import PRECISIONS, EncoderError, check_waveforms, resolve_device
+from kws_imagebind.encoders.cards import Card
 from kws_imagebind.encoders.confidence import SUFFIX, Confidence, ConfidenceError
 from kws_imagebind.files import FileProblem, bundled_digest, check_bundled, sha256
 from kws_imagebind.models import int8
@@ -40,6 +43,17 @@ class PhoneBindEncoder:
     sample_rate = 16_000
     default_template = "{}"
     window = SAMPLES / 16_000  # s
+    card = Card(
+        name="phonebind",
+        url="kws_imagebind/weights/MODEL_CARD.md",
+        licence="MIT",
+        parameters=1_434_001,
+        bytes=2_880_722,
+        sample_rate=16_000,
+        trained_on=("synthetic speech", "speechocean762", "LibriSpeech train-clean-100", "Picovoice benchmarks",
+                    "custom-speech-commands-dataset", "Mycroft Precise community data", "CMU AN4"),
+        citation="this project, third release",
+    )  # fmt: skip
     padding = "clips under 1 s centred in silence, the loudest second of longer ones"
 
     def __init__(self, model: PhoneBind, fingerprint: str, device: torch.device, precision: str = "fp32") -> None:
@@ -54,11 +68,13 @@ class PhoneBindEncoder:
         self.fingerprint = f"{self.audio_fingerprint}-{reading_fingerprint()}"
 
     @classmethod
-    def from_weights(cls, path: Path = WEIGHTS, device: str = "auto", precision: str = "auto") -> PhoneBindEncoder:
+    def from_weights(
+        cls, weights: str | os.PathLike[str] = WEIGHTS, device: str = "auto", precision: str = "auto"
+    ) -> PhoneBindEncoder:
         """The encoder of a safetensors file.
 
         Args:
-            path: the file.
+            weights: the file, or the folder that holds `phonebind.safetensors`; by default the bundled one.
             device: "auto" takes an accelerator where there is one.
             precision: "fp32", which is "auto", "bf16", "int8" (only on a CPU) or "fp16" (not on a CPU, where it takes
                 five times as long). The front end and the prompts' tower stay in float32.
@@ -68,6 +84,7 @@ class PhoneBindEncoder:
         """
         chosen = resolve_device(device)
         precision = _resolve_precision(precision, chosen)
+        path = Path(weights) / WEIGHTS.name if Path(weights).is_dir() else Path(weights)
         try:
             digest = check_bundled(path) if path == WEIGHTS else sha256(path)
             model = load(path)
@@ -92,6 +109,23 @@ class PhoneBindEncoder:
             return Confidence.read(path.with_suffix(SUFFIX), digest)
         except (ConfidenceError, FileProblem) as error:
             raise EncoderError(str(error)) from error
+
+    def rejection(self) -> tuple[float, float]:
+        """From which thresholds on a clip says nothing or another word, as was fitted for its weights.
+
+        Raises:
+            EncoderError: it never was.
+        """
+        self.confidence()  # which checks that the file is for these weights
+        path, _ = self._weights or (WEIGHTS, "")
+        try:
+            found = json.loads(path.with_suffix(SUFFIX).read_text(encoding="utf-8"))["rejection"]
+            return float(found["silence"]), float(found["unknown"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise EncoderError(
+                f"'{path.with_suffix(SUFFIX)}' holds no thresholds for silence and unknown words; "
+                "fit them with 'python -m kws_imagebind.training.phonebind.confidence'"
+            ) from error
 
     @torch.inference_mode()
     def encode_audio(self, waveforms: Sequence[Tensor]) -> Tensor:

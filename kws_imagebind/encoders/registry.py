@@ -3,45 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from kws_imagebind.encoders.base import Encoder, EncoderError
-from kws_imagebind.registry import did_you_mean
+from kws_imagebind.encoders.base import Encoder, EncoderError, Scorer, check_encoder
+from kws_imagebind.registry import Entry, Registry, accepts
 
-
-@dataclass(frozen=True)
-class EncoderEntry:
-    """How an encoder is described in `kws-imagebind list` and loaded."""
-
-    description: str
-    load: Callable[..., Encoder]
-
-
-def _phonebind(**options: Any) -> Encoder:
-    from kws_imagebind.encoders.phonebind import PhoneBindEncoder
-
-    return PhoneBindEncoder.from_weights(**options)
-
-
-def _imagebind(**options: Any) -> Encoder:
-    from kws_imagebind.encoders.imagebind.encoder import ImageBindEncoder
-
-    return ImageBindEncoder.from_weights(**options)
-
-
-ENCODERS = {
-    "phonebind": EncoderEntry("hears any English word it can pronounce; bundled, 1.4 M parameters", _phonebind),
-    "imagebind": EncoderEntry("Meta's ImageBind; its weights are to be downloaded, CC BY-NC-SA 4.0", _imagebind),
-}
+ENCODERS = Registry(
+    "encoder",
+    "kws_imagebind.encoders",
+    (
+        Entry(
+            "phonebind",
+            "hears any English word it can pronounce; bundled, 1.4 M parameters",
+            "kws_imagebind.encoders.phonebind:PhoneBindEncoder.from_weights",
+        ),
+        Entry(
+            "imagebind",
+            "Meta's ImageBind; 'kws-imagebind download imagebind' fetches its weights, CC BY-NC-SA 4.0",
+            "kws_imagebind.encoders.imagebind.encoder:ImageBindEncoder.from_weights",
+        ),
+    ),
+    EncoderError,
+)
 
 
 def load_encoder(name: str = "phonebind", device: str = "auto", precision: str = "auto", **options: Any) -> Encoder:
-    """An encoder, ready to encode; `options` are those of its own class.
+    """An encoder, ready to encode.
+
+    Args:
+        name: a registered name, which may go on after a colon ("clap:laion/larger_clap_general"), or your own as
+            "FILE.py:NAME" or "module:NAME". What the name stands for is an encoder, or what makes one when called.
+        device: "auto", "cpu", "cuda", "mps".
+        precision: "auto", "fp32", "bf16", "fp16", "int8".
+        options: those of the encoder's own loader.
 
     Raises:
         EncoderError: there is none of that name, its weights are missing, or it cannot run as asked.
     """
-    if name not in ENCODERS:
-        raise EncoderError(f"unknown encoder '{name}'{did_you_mean(name, ENCODERS)}; available: {', '.join(ENCODERS)}")
-    return ENCODERS[name].load(device=device, precision=precision, **options)
+    found = ENCODERS.find(name)
+    if found.argument is not None:
+        options["checkpoint"] = found.argument
+    made = found.thing
+    if isinstance(made, type) or not hasattr(made, "encode_audio"):
+        if not callable(made):
+            raise EncoderError(f"encoder '{name}' is {type(made).__name__}; expected an encoder or what makes one")
+        made = _made(name, made, {"device": device, "precision": precision, **options})
+    return cast(Encoder, made) if isinstance(made, Scorer) else check_encoder(made)
+
+
+def _made(name: str, make: Callable[..., Any], options: dict[str, Any]) -> Encoder:
+    """An encoder from what makes one. A loader need not know the usual options, as long as nobody asks for them."""
+    refused = [option for option in options if not accepts(make, option)]
+    for option in refused:
+        if options[option] != "auto":
+            raise EncoderError(f"encoder '{name}' takes no {option}, and '{options[option]}' is given; leave it out")
+    return make(**{option: value for option, value in options.items() if option not in refused})

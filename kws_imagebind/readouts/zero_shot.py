@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kws_imagebind.encoders.base import Encoder, VariantEncoder, check_vectors
-from kws_imagebind.readouts.base import AVERAGES, Average, HasFeatures, Scores
+from kws_imagebind.readouts.base import AVERAGES, Average, HasFeatures, ScoreProtocol, Scores
 from kws_imagebind.text.keywords import check_keywords, label, parse_keywords, spoken
 from kws_imagebind.text.phonemes import is_arpabet
 from kws_imagebind.text.prompts import BARE, PromptError, check_templates, render
@@ -28,6 +28,7 @@ class ZeroShotClassifier:
     Attributes:
         labels: the keywords' labels.
         templates: the prompts' templates.
+        protocol: zero-shot, with these templates.
         weights: (variants, dim) the prompts' vectors; a keyword has one for each way to say it.
 
     Args:
@@ -50,10 +51,10 @@ class ZeroShotClassifier:
     ) -> None:
         if average not in AVERAGES:
             raise PromptError(f"unknown average '{average}'; available: {', '.join(AVERAGES)}")
-        self.average = average
         checked = parse_keywords(keywords) if isinstance(keywords, str) else check_keywords(keywords)
         self.labels = tuple(label(keyword) for keyword in checked)
         self.templates = _templates(encoder, templates)
+        self.protocol = ScoreProtocol(templates=self.templates, average=average)
         texts: list[str] = []
         owners: list[int] = []
         for index, keyword in enumerate(checked):
@@ -72,7 +73,7 @@ class ZeroShotClassifier:
         cosines = features @ self.weights.T  # (n, variants)
         values = torch.full((len(features), len(self.labels)), -1.0)
         values = values.scatter_reduce(1, self._owners.expand_as(cosines), cosines, "amax")
-        return Scores(values, self.labels, self.templates, self.average)
+        return Scores(values, self.labels, self.protocol)
 
 
 def _variants(encoder: Encoder, keyword: str) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kws_imagebind.encoders.base import PRECISIONS, EncoderError, check_waveforms, resolve_device
+from kws_imagebind.encoders.cards import Card
 from kws_imagebind.encoders.imagebind.frontend import (
     MEL,
     PADDINGS,
@@ -23,7 +24,7 @@ from kws_imagebind.encoders.imagebind.frontend import (
     pad_window,
 )
 from kws_imagebind.encoders.imagebind.tokenizer import END, tokenize, vocabulary_digest
-from kws_imagebind.encoders.imagebind.weights import Weights, load_model
+from kws_imagebind.encoders.imagebind.weights import LICENCE, PUBLISHED, Weights, load_model
 from kws_imagebind.models import int8
 from kws_imagebind.models.checkpoint import TensorRecord, fingerprint
 from kws_imagebind.models.imagebind import ImageBind, ImageBindConfig, modality_of
@@ -54,6 +55,16 @@ class ImageBindEncoder:
 
     sample_rate = MEL.sample_rate
     default_template = "a person saying {}"
+    card = Card(
+        name="imagebind",
+        url="https://github.com/facebookresearch/ImageBind",
+        licence=LICENCE,
+        parameters=1_200_000_000,
+        bytes=PUBLISHED.size,
+        sample_rate=MEL.sample_rate,
+        trained_on=("AudioSet", "Web image-text pairs", "SUN RGB-D", "LLVIP", "Ego4D"),
+        citation="Girdhar et al. 2023, arXiv:2305.05665",
+    )
 
     def __init__(
         self,
