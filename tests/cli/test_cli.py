@@ -236,7 +236,10 @@ def test_runs_are_compared_and_written_for_mteb(capsys: pytest.CaptureFixture[st
     assert "chose from different candidates" not in text
     ten = "yes,no,up,down,left,right,on,off,stop,go"
     run(capsys, "evaluate", "--keywords", f"{ten},visual", "--output", "c")
-    assert "a and c chose from different candidates (10 words and 11 words; 'visual'" in run(capsys, "compare", "a", "c")[1]
+    assert (
+        "a and c chose from different candidates (10 words and 11 words; 'visual'"
+        in run(capsys, "compare", "a", "c")[1]
+    )
     code, _, err = run(capsys, "compare", "a", "--mteb", "mteb.json")
     assert code == 2 and "has 4,074 clips and this run 90" in err and not Path("mteb.json").exists()
     words = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
