@@ -23,6 +23,7 @@ from kws_imagebind.datasets.base import load_utterance
 from kws_imagebind.embeddings.store import EmbeddingStore
 from kws_imagebind.encoders import Encoder
 from kws_imagebind.encoders.base import check_vectors
+from kws_imagebind.encoders.cards import Card, card_of
 
 BATCH = 64  # clips
 OnError = Literal["raise", "skip"]
@@ -54,6 +55,8 @@ class Embeddings:
         seconds: what looking up, decoding and encoding took.
         precision: of the encoder's arithmetic.
         padding: what the encoder does with recordings of other lengths than its own.
+        contents: (n) SHA-256 (hexadecimal) of what was decoded for each clip, crop included; empty where unknown.
+        card: of the encoder; None where nobody says.
     """
 
     features: Tensor
@@ -68,9 +71,24 @@ class Embeddings:
     seconds: float = 0.0
     precision: str = "unknown"
     padding: str = "unknown"
+    contents: tuple[str, ...] = ()
+    card: Card | None = None
 
     def __len__(self) -> int:
         return len(self.utterances)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes a Parquet table, one row a clip; as `embeddings.table.save`."""
+        from kws_imagebind.embeddings import table
+
+        table.save(self, path)
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> Embeddings:
+        """Embeddings from a table; as `embeddings.table.load`."""
+        from kws_imagebind.embeddings import table
+
+        return table.load(path)
 
 
 def embed(
@@ -235,4 +253,5 @@ def _assemble(
         seconds=seconds,
         precision=getattr(encoder, "precision", "unknown"),
         padding=getattr(encoder, "padding", "unknown"),
+        card=card_of(encoder),
     )
