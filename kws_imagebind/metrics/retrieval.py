@@ -142,7 +142,8 @@ class _Ties:
         own = np.add.reduceat((gains > 0).astype(np.float64), first)
         gain = np.add.reduceat(gains, first) / size
         before = np.cumsum(own) - own
-        return cls(*(np.repeat(each, size) for each in (first, size, own, before, gain)), gains)
+        start, of_size, own, before, gain = (np.repeat(each, size) for each in (first, size, own, before, gain))
+        return cls(start, of_size, own, before, gain, gains)
 
     @property
     def relevant(self) -> float:
