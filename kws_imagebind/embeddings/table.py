@@ -10,14 +10,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from kws_imagebind.datasets.base import Dataset, DatasetError, Utterance
+from kws_imagebind.datasets.base import Dataset, DatasetError, Utterance, select
 from kws_imagebind.files import whole
 
 if TYPE_CHECKING:
@@ -72,6 +72,18 @@ def is_table(path: str | os.PathLike[str]) -> bool:
             return file.read(len(MAGIC)) == MAGIC
     except OSError:
         return False
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Says before any work whether a table can be written there.
+
+    Raises:
+        TableError: pyarrow is not installed, or the path is a folder.
+    """
+    _pyarrow()
+    if Path(path).is_dir():
+        raise TableError(f"'{path}' is a folder; expected the name of a file, such as '{Path(path) / 'clips.parquet'}'")
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
 
 
 def save(audio: Embeddings, path: str | os.PathLike[str]) -> None:
@@ -286,3 +298,23 @@ def _pyarrow() -> tuple[Any, Any]:
             "a table of embeddings needs pyarrow; install it, or this package with its extra 'table'"
         ) from error
     return pyarrow, parquet
+
+
+def restricted(audio: Embeddings, keywords: Sequence[str], task: str = "custom") -> Embeddings:
+    """The clips that say one of some keywords; those are the candidates then. Contents and vectors stay as they are.
+
+    Raises:
+        DatasetError: no clip says any of them.
+    """
+    chosen = select(audio.utterances, keywords, f"data set '{audio.dataset.name}'")
+    kept = {utterance.key: utterance for utterance in chosen}
+    rows = [row for row, utterance in enumerate(audio.utterances) if utterance.key in kept]
+    dataset = replace(audio.dataset, utterances=chosen, keywords=tuple(keywords), task=task)
+    return replace(
+        audio,
+        features=audio.features[rows],
+        targets=dataset.targets,
+        utterances=chosen,
+        dataset=dataset,
+        contents=tuple(audio.contents[row] for row in rows) if audio.contents else (),
+    )

@@ -162,9 +162,8 @@ def test_bad_input_gets_one_sentence(text: ZeroShotClassifier, tone_encoder: Ton
 
 def test_a_readout_of_ones_own_is_found_by_its_file(tmp_path: Path, text: ZeroShotClassifier) -> None:
     file = tmp_path / "own.py"
-    file.write_text(
-        "from kws_imagebind.readouts.few_shot import class_mean\n\ndef learn(support):\n    return class_mean(support)\n"
-    )
+    lines = ["from kws_imagebind.readouts.few_shot import class_mean", "learn = lambda support: class_mean(support)"]
+    file.write_text("\n".join(lines))
     readout = fit_readout(f"{file}:learn", toy(), text)
     assert torch.equal(readout(toy()).values, class_mean(toy())(toy()).values)
     assert set(LEARNING) < set(READOUTS)
