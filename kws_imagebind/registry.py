@@ -34,6 +34,7 @@ class Entry:
         target: "module:object", imported when it is first used.
         source: where it comes from: this package, or the name and version of the one that adds it.
         takes_argument: whether a name may go on after a colon, as in "clap:laion/larger_clap_general".
+        thing: the object itself, where it is at hand without an import.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Entry:
     target: str
     source: str = BUNDLED
     takes_argument: bool = False
+    thing: Any = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ class Registry(Mapping[str, Entry]):
             The registry's error: nothing has that name, or it cannot be imported.
         """
         if text in self:
-            return Found(self._imported(self[text].target, text), text)
+            entry = self[text]
+            return Found(entry.thing or self._imported(entry.target, text), text)
         before, colon, after = text.partition(":")
         if colon and before in self and self[before].takes_argument:
             return Found(self._imported(self[before].target, before), text, after)
@@ -156,20 +159,27 @@ class Registry(Mapping[str, Entry]):
             ) from None
 
 
-def call_with(thing: Callable[..., Any], **options: Any) -> Any:
+def accepts(make: Callable[..., Any], option: str) -> bool:
+    """Whether something that is called takes an option of this name.
+
+    >>> accepts(lambda device: device, "device"), accepts(lambda device: device, "precision")
+    (True, False)
+    """
+    try:
+        parameters = inspect.signature(make).parameters
+    except (TypeError, ValueError):  # some built-in callables do not say
+        return False
+    anything = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    return anything or option in parameters
+
+
+def call_with(make: Callable[..., Any], **options: Any) -> Any:
     """Calls something with those of the options that it accepts, so that a plug-in need not know them all.
 
     >>> call_with(lambda device: device, device="cpu", precision="auto")
     'cpu'
     """
-    try:
-        accepted = inspect.signature(thing).parameters.values()
-    except (TypeError, ValueError):  # some built-in callables do not say
-        return thing()
-    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in accepted):
-        return thing(**options)
-    names = {parameter.name for parameter in accepted}
-    return thing(**{name: value for name, value in options.items() if name in names})
+    return make(**{option: value for option, value in options.items() if accepts(make, option)})
 
 
 def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.4) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,21 +99,6 @@ def silence_crops(noise: Path, count: int, split: str) -> tuple[Utterance, ...]:
         if turn > 50 * count + 50:
             raise DatasetError(f"'{noise}' is too short for {count:,} crops of background noise")
     return tuple(crops[key] for key in sorted(crops))
-
-
-def load_outsiders(root: Path, split: str, version: str, keywords: Sequence[str]) -> tuple[Utterance, ...]:
-    """What is none of the keywords: every clip of the split's other words, and noise crops.
-
-    There are as many crops as a tenth of the split's clips, at least 20.
-
-    Raises:
-        DatasetError: the corpus is not there or lacks its background noise.
-    """
-    utterances, _ = load_speech_commands(root, split, version)
-    inside = {keyword.casefold() for keyword in keywords}
-    words = [utterance for utterance in utterances if utterance.label.casefold() not in inside]
-    count = max(20, math.ceil(len(utterances) * EXTRA / 100))
-    return (*words, *silence_crops(noise_folder(root, version), count, split))
 
 
 def _archived(archive: Path) -> tuple[Utterance, ...]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from kws_imagebind.datasets.base import DatasetError, Utterance, listed
+from kws_imagebind.datasets.base import DatasetError, Recordings, Request, Utterance, listed
 
 # Names that libsndfile's formats go by besides their own; RAW is left out, for such a file does not say its rate.
 OTHER_EXTENSIONS = ("aif", "aifc", "iff", "mp2", "oga", "opus", "sf", "snd", "sph", "wave")
@@ -26,6 +26,19 @@ def audio_extensions() -> frozenset[str]:
 
     formats = {name.lower() for name in soundfile.available_formats()} - {"raw"}
     return frozenset(f".{extension}" for extension in formats.union(OTHER_EXTENSIONS))
+
+
+class Folder:
+    """A folder of recordings as a `Source`."""
+
+    splits: tuple[str, ...] = ()
+    options: tuple[str, ...] = ("root",)
+
+    def load(self, request: Request) -> Recordings:
+        if request.root is None:
+            raise DatasetError("data set 'folder' needs the path of the folder; give it with --data")
+        utterances, note = load_folder(request.root)
+        return Recordings(utterances, tuple(dict.fromkeys(each.label for each in utterances)), "folder", note=note)
 
 
 def load_folder(root: Path) -> tuple[tuple[Utterance, ...], str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from kws_imagebind.datasets.base import DatasetError, Utterance
+from kws_imagebind.text.tasks import ADDED_IN_V2
 
 SPLITS = ("training", "validation", "testing", "all")
 NOISE = "_background_noise_"  # the folder of background noise
@@ -100,8 +101,14 @@ def noise_folder(root: Path, version: str) -> Path:
 
 
 def version_of(root: Path) -> str | None:
-    """The version that a folder's own name tells, as in `speech_commands_v0.01`."""
+    """The version that a folder's own name says, as in `speech_commands_v0.01`."""
     return next((name for name, version in VERSIONS.items() if root.resolve().name == version.folder), None)
+
+
+def version_held(corpus: Path) -> str:
+    """The version of a corpus's folder: by its name, or else by the five words that only v0.02 has."""
+    added = any((corpus / word).is_dir() for word in ADDED_IN_V2)
+    return version_of(corpus) or ("v0.02" if added else "v0.01")
 
 
 def load_speech_commands(

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from kws_imagebind.audio.signal import AudioError
 from kws_imagebind.datasets import Dataset, Utterance
-from kws_imagebind.datasets.base import load_utterance
+from kws_imagebind.datasets.waveforms import load_utterance
 from kws_imagebind.embeddings.store import EmbeddingStore
 from kws_imagebind.encoders import Encoder
 from kws_imagebind.encoders.base import check_vectors

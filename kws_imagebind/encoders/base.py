@@ -57,6 +57,19 @@ class VariantEncoder(Protocol):
 
 
 @runtime_checkable
+class RejectingEncoder(Protocol):
+    """An encoder that knows from which thresholds on its clips say another word, or nothing."""
+
+    def rejection(self) -> tuple[float, float]:
+        """The thresholds `silence` and `unknown` of `readouts.rejection.Rejection`.
+
+        Raises:
+            EncoderError: they were never fitted for its weights.
+        """
+        ...
+
+
+@runtime_checkable
 class Scorer(Protocol):
     """A model without an embedding space that says how likely each word is: CTC, a decoder, a classical recogniser.
 

@@ -11,6 +11,7 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -70,7 +71,7 @@ class Confidence:
             raise ConfidenceError(f"'{path}' holds a number that is not finite; {remedy}")
         return numbers
 
-    def write(self, path: Path, weights: str, notes: dict[str, str]) -> None:
+    def write(self, path: Path, weights: str, notes: dict[str, Any]) -> None:
         """Writes the numbers, the digest of the weights they are for, and `notes`."""
         with whole(path) as part:
             part.write_text(

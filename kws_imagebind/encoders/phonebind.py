@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Sequence
 from functools import cached_property
@@ -98,6 +99,23 @@ class PhoneBindEncoder:
             return Confidence.read(path.with_suffix(SUFFIX), digest)
         except ConfidenceError as error:
             raise EncoderError(str(error)) from error
+
+    def rejection(self) -> tuple[float, float]:
+        """From which thresholds on a clip says nothing or another word, as was fitted for its weights.
+
+        Raises:
+            EncoderError: it never was.
+        """
+        self.confidence()  # which checks that the file is for these weights
+        path, _ = self._weights or (WEIGHTS, "")
+        try:
+            found = json.loads(path.with_suffix(SUFFIX).read_text(encoding="utf-8"))["rejection"]
+            return float(found["silence"]), float(found["unknown"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise EncoderError(
+                f"'{path.with_suffix(SUFFIX)}' holds no thresholds for silence and unknown words; "
+                "fit them with 'python -m kws_imagebind.training.phonebind.confidence'"
+            ) from error
 
     @torch.inference_mode()
     def encode_audio(self, waveforms: Sequence[Tensor]) -> Tensor:

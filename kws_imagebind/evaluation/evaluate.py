@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import math
 import platform
-import re
-from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,11 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kws_imagebind.datasets.base import listed
-from kws_imagebind.datasets.speech_commands import official_split
+from kws_imagebind.datasets.base import ClipIdentity, listed
 from kws_imagebind.embeddings.embed import Embeddings
 from kws_imagebind.embeddings.map import FILE as MAP
 from kws_imagebind.embeddings.map import EmbeddingMap
+from kws_imagebind.encoders.cards import Card, card_of
+from kws_imagebind.evaluation.guards import check_disjoint, check_strays, copies, identities
 from kws_imagebind.evaluation.open_set import Outcome
 from kws_imagebind.files import whole
 from kws_imagebind.metrics.agreement import Agreement, agreement
@@ -37,7 +36,6 @@ _VERSIONS = ("kws-imagebind", "torch", "torchaudio", "torchmetrics", "numpy")
 
 
 NORM_TOLERANCE = 1e-3  # how far a vector's length may be from 1, so that bfloat16 rounding passes
-_CORPUS_NAME = re.compile(r"[0-9a-f]{8}_nohash_\d+")  # a clip of Speech Commands, in whatever folder
 
 
 @dataclass(frozen=True)
@@ -49,6 +47,7 @@ class Evaluation:
     metrics: Metrics
     seed: int | None = None
     calibration: Calibration | None = None
+    card: Card | None = None
     warnings: tuple[str, ...] = ()
     open_set: tuple[Outcome, ...] = ()
     rejection: Rejection | None = None
@@ -99,15 +98,20 @@ class Evaluation:
         return tuple(
             Prediction(
                 path=utterance.key,
-                label=utterance.label,
+                label=labels[target],
                 prediction=labels[first],
                 score=score,
                 margin=score - second,
                 speaker=utterance.speaker or "",
                 confidence=confidence,
             )
-            for utterance, first, (score, second), confidence in zip(
-                self.audio.utterances, order[:, 0].tolist(), best.tolist(), sure, strict=True
+            for utterance, target, first, (score, second), confidence in zip(
+                self.audio.utterances,
+                _targets(self.scores, self.audio).tolist(),
+                order[:, 0].tolist(),
+                best.tolist(),
+                sure,
+                strict=True,
             )
         )
 
@@ -146,7 +150,7 @@ class Evaluation:
             },
             "calibration": self.calibration.as_dict() if self.calibration else None,
             "open_set": [outcome.as_dict() for outcome in self.open_set],
-            "rejection": asdict(self.rejection) if self.rejection else None,
+            "rejection": self.rejection.as_dict() if self.rejection else None,
             "intervals": self._intervals(),
             "warnings": list(self.warnings),
             "per_class": {word: interval.as_dict() for word, interval in self.per_class.items()},
@@ -248,8 +252,20 @@ class Evaluation:
         return [folder / name for name in figures]
 
 
+@dataclass(frozen=True)
+class Temperature:
+    """A temperature and the clips that chose it, which may not be reported with it."""
+
+    value: float
+    chosen_on: tuple[ClipIdentity, ...] = field(default=(), repr=False)
+
+
 def evaluate(
-    scores: Scores, audio: Embeddings, seed: int | None = None, temperature: float | None = None
+    scores: Scores,
+    audio: Embeddings,
+    seed: int | None = None,
+    temperature: Temperature | float | None = None,
+    encoder: object | None = None,
 ) -> Evaluation:
     """What scores are worth against what the clips say.
 
@@ -260,34 +276,52 @@ def evaluate(
         scores: of the clips, one row a clip and one column a candidate.
         audio: the clips.
         seed: of the subset, if the clips are one.
-        temperature: from `fit_on_validation`, for calibration; without it there is none.
+        temperature: from `fit_temperature_on`, for calibration; without it there is none.
+        encoder: what made the embeddings, for its card; without it the report cannot say what it was trained on.
 
     Raises:
-        MetricError: scores and clips do not belong together, embeddings are not of unit norm, or a testing split holds
-            clips of another.
+        MetricError: scores and clips do not belong together, embeddings are not of unit norm, reported clips also chose
+            something, or a testing split holds clips of another.
     """
+    if isinstance(temperature, int | float):
+        temperature = Temperature(float(temperature))
     targets = _targets(scores, audio)
     _check_norms(audio)
+    warnings = _guarded(scores, audio, temperature)
     speakers = [utterance.speaker for utterance in audio.utterances]
     metrics = measure(scores.values, targets, speakers=speakers)
     calibrated = None
     if temperature is not None:
-        calibrated = calibration(scores.values.numpy(), targets.numpy(), temperature)
-    return Evaluation(scores, audio, metrics, seed, calibrated, tuple(_warnings(scores, audio, metrics)))
+        calibrated = calibration(scores.values.numpy(), targets.numpy(), temperature.value)
+    card = card_of(encoder) if encoder is not None else None
+    warnings += _warnings(scores, audio, metrics)
+    return Evaluation(scores, audio, metrics, seed, calibrated, card, tuple(warnings))
 
 
-def fit_on_validation(scores: Scores, audio: Embeddings) -> float:
-    """The temperature that makes scores of validation clips probabilities.
+def fit_temperature_on(scores: Scores, audio: Embeddings) -> Temperature:
+    """The temperature that makes scores of these clips probabilities; `evaluate` then refuses to report them.
 
     Raises:
         MetricError: the clips are of a testing split, or do not belong to the scores.
     """
-    if audio.dataset.split != "validation":
+    if audio.dataset.split == "testing":
         raise MetricError(
-            f"a temperature is fitted on the validation split, never on the clips it is tested with; "
-            f"these are of split '{audio.dataset.split}' of data set '{audio.dataset.name}'"
+            "a temperature is fitted on clips that choose, such as the validation split; "
+            f"these are of the testing split of data set '{audio.dataset.name}'"
         )
-    return fit_temperature(scores.values.numpy(), _targets(scores, audio).numpy())
+    value = fit_temperature(scores.values.numpy(), _targets(scores, audio).numpy())
+    return Temperature(value, identities(audio))
+
+
+def _guarded(scores: Scores, audio: Embeddings, temperature: Temperature | None) -> list[str]:
+    """Warnings on clips that chose something, if they are not refused."""
+    reported, protocol = identities(audio), scores.protocol
+    found = check_disjoint(protocol.support, reported, "what the scores rest on", protocol.speakers_apart)
+    if temperature is not None:
+        found += check_disjoint(temperature.chosen_on, reported, "the temperature")
+        if not temperature.chosen_on:
+            found.append("the temperature was given as a number: nothing says which clips chose it")
+    return found
 
 
 def _targets(scores: Scores, audio: Embeddings) -> Tensor:
@@ -312,48 +346,19 @@ def _check_norms(audio: Embeddings) -> None:
 
 def _warnings(scores: Scores, audio: Embeddings, metrics: Metrics) -> list[str]:
     """What a reader should know of the clips before believing the numbers."""
-    dataset, found = audio.dataset, []
-    strays = _strays(audio)
-    if strays and dataset.split == "testing":
-        raise MetricError(
-            f"{len(strays):,} of {len(audio):,} clips of the testing split are of another by the corpus's own rule, "
-            f"the first being {strays[0]}; take them out of the list"
-        )
-    if strays:
-        found.append(
-            f"{len(strays):,} of {len(audio):,} clips bear names of Speech Commands' training or validation split "
-            f"(such as {strays[0]}): a model may have learnt from them or been chosen with them"
-        )
+    dataset, found = audio.dataset, check_strays(audio)
     if dataset.name == "speech-commands" and dataset.split != "testing":
         found.append(f"these are clips of the {dataset.split} split: choose with them, and report on the testing split")
-    copies, others = _copies(audio)
-    if copies:
+    repeated, others = copies(audio)
+    if repeated:
         also = f", {others:,} of them under another label" if others else ""
-        found.append(f"{copies:,} of {len(audio):,} clips sound exactly like another{also}: duplicates count twice")
+        found.append(f"{repeated:,} of {len(audio):,} clips sound exactly like another{also}: duplicates count twice")
     empty = [word for word, interval in zip(scores.labels, metrics.per_class, strict=True) if not interval.n]
     if empty:
         found.append(
             f"{len(empty):,} of {len(scores.labels):,} keywords have no clips and are candidates only: {_few(empty)}"
         )
     return found
-
-
-def _strays(audio: Embeddings) -> list[str]:
-    """Clips that the rule of Speech Commands puts into its training or validation split."""
-    if audio.dataset.name == "sample" or audio.dataset.split not in (None, "testing"):
-        return []  # the sample's voices are synthetic and only borrow the manner of naming
-    names = ((utterance.key, _CORPUS_NAME.search(utterance.key)) for utterance in audio.utterances)
-    return [key for key, name in names if name and official_split(name.group()) != "testing"]
-
-
-def _copies(audio: Embeddings) -> tuple[int, int]:
-    """Clips with the very vector of another, and those of them whose label differs from that of the first."""
-    first: dict[bytes, str] = {}
-    copies: Counter[bool] = Counter()
-    for vector, utterance in zip(audio.features.numpy(), audio.utterances, strict=True):
-        label = first.setdefault(vector.tobytes(), utterance.label)
-        copies[label != utterance.label] += 1
-    return copies.total() - len(first), copies[True]
 
 
 def _few(names: list[str], most: int = 6) -> str:

@@ -15,7 +15,7 @@ import soundfile
 from IPython.display import HTML, DisplayHandle, Markdown, display
 
 from kws_imagebind.datasets import Dataset, Utterance
-from kws_imagebind.datasets.base import load_utterance
+from kws_imagebind.datasets.waveforms import load_utterance
 from kws_imagebind.evaluation.evaluate import Evaluation
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ def test_a_template_ensemble_is_the_renormalised_mean(tone_encoder: ToneEncoder)
     templates = ["a person whistling {}", "2{}"]  # 440 and 2440 Hz, 960 and 2960 Hz: at right angles
     both = ZeroShotClassifier(tone_encoder, ["440", "960"], templates)(features)
     torch.testing.assert_close(both.values[:, 0], (features[:, 11] + features[:, 61]) / 2**0.5)
-    assert both.templates == tuple(templates)
+    assert both.protocol.templates == tuple(templates)
 
 
 def test_lists_may_be_texts(tone_encoder: ToneEncoder) -> None:

@@ -248,10 +248,10 @@ def test_smoothing_is_a_running_mean() -> None:
 
 
 def test_fillers_like_a_keyword_say_nothing_against_it(encoder: PhoneBindEncoder) -> None:
-    from kws_imagebind.spotting.detect import fillers_for
+    from kws_imagebind.readouts.fillers import filler_vectors
 
     every = kws.ZeroShotClassifier(encoder, FILLERS).weights
-    kept = fillers_for(encoder, kws.ZeroShotClassifier(encoder, ["kettle", "window"]))
+    kept = filler_vectors(encoder, kws.ZeroShotClassifier(encoder, ["kettle", "window"]))
     assert len(every) - 8 <= len(kept) <= len(every) - 2
     assert float((kept @ encoder.encode_text(["kettle"]).T).max()) < 0.7
 

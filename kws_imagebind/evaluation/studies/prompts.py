@@ -8,6 +8,7 @@ from typing import Any
 
 from kws_imagebind.embeddings.embed import Embeddings
 from kws_imagebind.encoders import Encoder
+from kws_imagebind.evaluation.guards import check_disjoint, identities
 from kws_imagebind.metrics.classification import MetricError, measure, ranking
 from kws_imagebind.metrics.intervals import Interval
 from kws_imagebind.metrics.paired import PairedComparison, compare_paired, holm, p_text
@@ -110,6 +111,18 @@ def by_template(encoder: Encoder, audio: Embeddings, templates: Sequence[str] | 
     return found
 
 
+def check_encoder(encoder: Encoder) -> None:
+    """Refuses, before any audio is read, an encoder for which there are no prompts to choose between.
+
+    Raises:
+        MetricError: it hears sounds and reads no sentences.
+    """
+    if encoder.default_template == BARE:
+        raise MetricError(
+            f"{encoder.name} hears sounds, not sentences: it always uses the bare word, so there is no prompt to choose"
+        )
+
+
 def study(
     encoder: Encoder,
     keywords: Sequence[str],
@@ -127,14 +140,11 @@ def study(
         sets: templates by name, besides the bare word; by default `prompts.TEMPLATE_SETS`.
 
     Raises:
-        MetricError: the validation clips are not of the validation split or the testing clips are, the two are of
-            other keywords, or the encoder hears sounds and reads no sentences.
+        MetricError: a clip is in both, the two are of other keywords, or the encoder hears sounds and reads no
+            sentences.
     """
-    if encoder.default_template == BARE:
-        raise MetricError(f"{encoder.name} hears sounds, not sentences: it only ever uses the bare word")
-    splits = (validation.dataset.split, testing.dataset.split)
-    if splits[0] != "validation" or splits[1] == "validation":
-        raise MetricError(f"clips of splits {splits[0]} and {splits[1]}; prompts are chosen on validation clips alone")
+    check_encoder(encoder)
+    check_disjoint(identities(validation), identities(testing), "the prompt")
     if validation.dataset.labels != testing.dataset.labels:
         raise MetricError("the validation and the testing clips are of other keywords; expected the same")
     tried = {BARE_SET: (BARE,), **(TEMPLATE_SETS if sets is None else sets)}
