@@ -12,7 +12,9 @@ from kws_imagebind.cli.options import (
     add_data_options,
     add_encoder_options,
     add_run_options,
+    check_folder,
     chosen_dataset,
+    chosen_encoder,
     chosen_templates,
     embed_clips,
     positive,
@@ -105,12 +107,11 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _embed(arguments: argparse.Namespace) -> int:
-    from kws_imagebind import load_encoder
     from kws_imagebind.embeddings.table import check_writable
 
     check_writable(arguments.output)
     dataset = chosen_dataset(arguments)
-    encoder = load_encoder(arguments.encoder, device=arguments.device, precision=arguments.precision)
+    encoder = chosen_encoder(arguments)
     audio = embed_clips(arguments, dataset, encoder)
     audio.save(arguments.output)
     skipped = f"; {len(audio.skipped):,} recordings were skipped" if audio.skipped else ""
@@ -136,7 +137,7 @@ def _learn(
     readouts = _readouts(arguments.readout, protocol)
     options = _options(arguments.strength)
     if arguments.output:
-        arguments.output.mkdir(parents=True, exist_ok=True)  # or say now, not after all clips, that it cannot be
+        check_folder(arguments.output)
     curves = []
     for name in arguments.encoder.split(",") if arguments.encoder else [None]:
         encoder, reported, support = _clips(arguments, name)
@@ -187,9 +188,7 @@ def _clips(arguments: argparse.Namespace, name: str | None) -> tuple[Encoder | N
 
 
 def load(arguments: argparse.Namespace, name: str) -> Encoder:
-    from kws_imagebind import load_encoder
-
-    return load_encoder(name, device=arguments.device, precision=arguments.precision)
+    return chosen_encoder(argparse.Namespace(**{**vars(arguments), "encoder": name}))
 
 
 def encoder_of(arguments: argparse.Namespace, name: str | None, audio: Embeddings) -> Encoder | None:
@@ -231,49 +230,49 @@ def _restricted_table(arguments: argparse.Namespace, path: Path) -> Embeddings:
 
 def _check_support(arguments: argparse.Namespace, dataset: Dataset) -> None:
     """Says before any clip is encoded that there is nothing to learn from."""
+    from kws_imagebind.datasets.registry import check_sibling
     from kws_imagebind.readouts.support import FewShotError
 
-    if not arguments.support and dataset.name != "speech-commands":
-        raise FewShotError(
-            f"data set '{dataset.name}' has no training split to learn from; name other clips with --support"
-        )
-    if not arguments.support and dataset.split != "testing":
-        raise FewShotError(
-            f"the {dataset.split} clips are reported, and learning takes the training and validation clips; "
-            "name what to learn from with --support"
-        )
+    if arguments.support:
+        return
+    for split in CHOOSING:
+        check_sibling(dataset, split, "learning without --support")
+        if split == dataset.split:
+            raise FewShotError(
+                f"the {split} clips are reported, and learning takes the training and validation clips; name what to "
+                "learn from with --support, or report on another --split"
+            )
 
 
 def _support(arguments: argparse.Namespace, encoder: Encoder | None, reported: Embeddings) -> list[Embeddings]:
+    from kws_imagebind.datasets.registry import sibling
     from kws_imagebind.embeddings import table
     from kws_imagebind.readouts.support import FewShotError
 
-    if not arguments.support and table.is_table(arguments.data or ""):
+    if not arguments.support and reported.dataset.origin is None:
         raise FewShotError("a table of clips to report on needs --support: a table, a folder or speech-commands")
+    if not arguments.support:
+        assert encoder is not None  # for the clips that are reported were encoded by it
+        return [embed_clips(arguments, sibling(reported.dataset, split), encoder) for split in CHOOSING]
     found = []
-    for path in arguments.support or [arguments.data]:
+    for path in arguments.support:
         if table.is_table(path):
             found.append(table.load(path))
             continue
         if encoder is None:
             raise FewShotError(f"'{path}' is to be encoded, and there is no encoder; give a table of 'embed' instead")
-        found += [embed_clips(arguments, dataset, encoder) for dataset in _choosing(path, arguments, reported)]
+        found += [embed_clips(arguments, dataset, encoder) for dataset in _choosing(path, reported)]
     return found
 
 
-def _choosing(path: Path | None, arguments: argparse.Namespace, reported: Embeddings) -> list[Dataset]:
+def _choosing(path: Path, reported: Embeddings) -> list[Dataset]:
     """Clips to learn from: the training and validation splits of speech-commands, or a folder's."""
     from kws_imagebind.datasets import load_dataset
-    from kws_imagebind.datasets.speech_commands import VERSIONS, find_corpus
+    from kws_imagebind.datasets.registry import dataset_at
 
-    keywords = reported.dataset.keywords
-    if path is not None and not any(find_corpus(path, version) for version in VERSIONS):
-        return [load_dataset("folder", root=path, keywords=keywords)]
-    version = arguments.dataset_version
-    return [
-        load_dataset("speech-commands", root=path, split=split, keywords=keywords, version=version)
-        for split in CHOOSING
-    ]
+    name, keywords = dataset_at(path), reported.dataset.keywords
+    splits = CHOOSING if name == "speech-commands" else (None,)
+    return [load_dataset(name, root=path, split=split, keywords=keywords) for split in splits]
 
 
 def _text(arguments: argparse.Namespace, encoder: Encoder | None, audio: Embeddings) -> ZeroShotClassifier | None:

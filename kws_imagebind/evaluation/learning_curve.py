@@ -15,6 +15,7 @@ from torch import Tensor
 
 from kws_imagebind.datasets.base import ClipIdentity, listed
 from kws_imagebind.embeddings.embed import Embeddings
+from kws_imagebind.evaluation.guards import check_disjoint
 from kws_imagebind.metrics.classification import ranking
 from kws_imagebind.metrics.crossed import METHOD, crossed_interval
 from kws_imagebind.metrics.intervals import Interval
@@ -175,8 +176,8 @@ def learning_curve(
         options: of the read-outs, such as `strength`.
 
     Raises:
-        FewShotError: encoders differ; a clip, or with speakers apart a speaker, is on both sides; a word has too few
-            clips or, for read-outs that know nothing else of it, none.
+        FewShotError: encoders differ; a word has too few clips or, for read-outs that know nothing else of it, none.
+        MetricError: a clip is on both sides.
     """
     labels = reported.dataset.labels
     if any(part.fingerprint != reported.fingerprint for part in support):
@@ -185,8 +186,9 @@ def learning_curve(
             f"ones by {reported.fingerprint}; vectors of different encoders do not compare, so encode both with one"
         )
     pool, clips = Pool.of(support, labels), identities(reported)
+    shared = check_disjoint(pool.clips, clips, "the read-outs")  # before speakers are left out, and the clips with them
     pool, apart, notes = _kept_apart(pool, clips, protocol)
-    check_disjoint(pool.clips, clips, "support clips", apart)
+    notes += [] if apart else shared
     targets = _targets(reported)
     speakers = _speakers(clips)
     points = []
@@ -220,32 +222,12 @@ def learning_curve(
     )
 
 
-def check_disjoint(
-    chosen: Sequence[ClipIdentity], reported: Sequence[ClipIdentity], what: str, speakers_apart: bool
-) -> None:
-    """Refuses clips, and where they must be apart speakers, that are on both sides.
-
-    Raises:
-        FewShotError: says how many.
-    """
-    both = {clip.content for clip in chosen} & {clip.content for clip in reported}
-    if both:
-        raise FewShotError(
-            f"{len(both):,} of {len(reported):,} reported clips are among the {what}; take clips that are not reported"
-        )
-    shared = {clip.speaker for clip in chosen if clip.speaker} & {clip.speaker for clip in reported if clip.speaker}
-    if speakers_apart and shared:
-        raise FewShotError(f"{len(shared):,} speakers of the {what} are reported too, such as {min(shared)}")
-
-
 def _kept_apart(pool: Pool, clips: Sequence[ClipIdentity], protocol: Sampling | None) -> tuple[Pool, bool, list[str]]:
-    """The pool without speakers that are reported, where the protocol asks for that and speakers are known."""
+    """The pool without speakers that are reported, where the protocol asks for that; a probe does if it can."""
     known = all(clip.speaker for clip in (*pool.clips, *clips))
     apart = protocol.speakers_apart if protocol else known
-    shared = {clip.speaker for clip in pool.clips if clip.speaker} & {clip.speaker for clip in clips if clip.speaker}
     if not apart:
-        where = f"{len(shared):,} speakers are on both sides" if shared else "speakers were not asked to be apart"
-        return pool, False, [] if known and not shared else [where if known else "it is not known who speaks"]
+        return pool, False, [] if known else ["speakers are unknown, so that some may be on both sides"]
     if any(clip.speaker is None for clip in clips):
         raise FewShotError(
             "the speakers of some reported clips are unknown, so that they cannot be kept apart from those to learn "

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -134,20 +136,26 @@ def _held(features: Tensor, targets: Tensor, text: ZeroShotClassifier, strength:
     start, clips = text.weights.double(), features.double()
     heard = torch.zeros(len(text.labels), dtype=torch.bool)
     heard[targets] = True
-    free = heard[text.owners].double()[:, None]  # the rows that may move
-    moved = torch.zeros_like(start, requires_grad=True)
-    optimiser = torch.optim.LBFGS([moved], max_iter=200, tolerance_grad=1e-6, line_search_fn="strong_wolfe")
+    free = heard[text.owners]  # the rows that may move
 
-    def loss() -> Tensor:
-        optimiser.zero_grad()
-        logits = _best_of(scale * clips @ (start + free * moved).T, text.owners, len(text.labels))
-        total = F.cross_entropy(logits, targets, reduction="sum") + strength / 2 * moved.square().sum()
+    def moved(flat: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
+        step = torch.from_numpy(flat.copy()).view(-1, start.shape[1]).requires_grad_()
+        return step, start.index_add(0, free.nonzero()[:, 0], step)
+
+    def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        step, weights = moved(flat)
+        logits = _best_of(scale * clips @ weights.T, text.owners, len(text.labels))
+        total = F.cross_entropy(logits, targets, reduction="sum") + strength / 2 * step.square().sum()
         total.backward()
-        return total
+        assert step.grad is not None
+        return total.item(), step.grad.numpy().ravel()
 
-    if len(targets):
-        optimiser.step(loss)
-    return (start + free * moved).detach().float()
+    if not len(targets):
+        return text.weights
+    # scipy's, for torch's optimisers take seconds to import.
+    nowhere = np.zeros(int(free.sum()) * start.shape[1])
+    found = minimize(loss, nowhere, jac=True, method="L-BFGS-B", options={"maxiter": 500, "ftol": 1e-10})
+    return moved(found.x)[1].detach().float()
 
 
 def _best_of(products: Tensor, owners: Tensor, labels: int) -> Tensor:

@@ -134,11 +134,11 @@ def test_words_with_several_pronunciations_score_as_the_best(text: ZeroShotClass
 
 
 def test_the_strength_is_chosen_by_clips_of_speakers_left_out(text: ZeroShotClassifier) -> None:
-    swapped = replace(toy(n=120), targets=(toy(n=120).targets + 1) % 3)  # the text is wrong: let go
+    swapped = replace(toy(n=60), targets=(toy(n=60).targets + 1) % 3)  # the text is wrong: let go
     assert chosen_strength(swapped, text) < 100
     noisy = replace(toy(n=12), features=F.normalize(text.weights[toy(n=12).targets] + 0.15 * toy(n=12).features, dim=1))
     assert chosen_strength(noisy, text) == 1000  # the text is right: hold on
-    other = replace(toy(n=300, seed=2), targets=(toy(n=300).targets + 1) % 3)
+    other = replace(toy(n=90, seed=2), targets=(toy(n=90).targets + 1) % 3)
     right = (text_held(swapped, text, "speakers")(other).values.argmax(1) == other.targets).float().mean()
     assert right > 0.9 > (text(other.features).values.argmax(1) == other.targets).float().mean()
     one = replace(noisy, clips=tuple(ClipIdentity(clip.content, "one") for clip in noisy.clips))
