@@ -218,9 +218,9 @@ def test_training_clips_in_a_testing_split_are_refused() -> None:
     with pytest.raises(MetricError, match=r"1 of 40 clips of the testing split belong to another.*0a7c2a8d_nohash_7"):
         evaluate(scores, renamed(audio, names, name="speech-commands", split="testing"))
     own = evaluate(scores, renamed(audio, names))  # a folder may hold what it likes, but the reader is told
-    assert any("1 of 40 clips bear names of Speech Commands' training" in warning for warning in own.warnings)
+    assert any("1 of 40 clips have names of Speech Commands' training" in warning for warning in own.warnings)
     assert not any(
-        "bear names" in warning for warning in evaluate(scores, renamed(audio, names, name="sample")).warnings
+        "have names" in warning for warning in evaluate(scores, renamed(audio, names, name="sample")).warnings
     )
 
 
