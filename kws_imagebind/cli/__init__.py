@@ -34,6 +34,7 @@ COMMANDS: tuple[Callable[[argparse._SubParsersAction], None], ...] = (
     vectors.add_probe,
     searching.add_index,
     searching.add_search,
+    searching.add_retrieve,
     page.add_demo,
     catalogue.add_download,
     catalogue.add_list,

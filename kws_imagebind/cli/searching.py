@@ -11,9 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kws_imagebind.cli.options import (
+    add_data_options,
     add_encoder_options,
+    add_run_options,
+    chosen_dataset,
     chosen_encoder,
     chosen_templates,
+    embed_clips,
     positive,
     say,
 )
@@ -21,6 +25,7 @@ from kws_imagebind.cli.options import (
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from kws_imagebind.embeddings.embed import Embeddings
     from kws_imagebind.embeddings.index import ClipIndex
     from kws_imagebind.encoders import Encoder
     from kws_imagebind.spotting.search import Found
@@ -286,3 +291,86 @@ def _write_page(path: Path, title: str, index: ClipIndex, hits: Sequence[Found],
         f"{len(index):,} clips, encoder {index.encoder} ({index.fingerprint}), {index.kind} search; scores are cosines"
     )
     write_search_page(path, title, rows, about)
+
+
+def add_retrieve(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser(
+        "retrieve",
+        help="measure search: text to audio, audio to text, audio to audio, and images",
+        description="Measures how well words find clips, clips find words, and clips find clips of the same word: "
+        "recall and hit rate at 1, 5 and 10, mean average precision, nDCG at 30, with intervals and chance levels.",
+    )
+    command.set_defaults(run=_retrieve, on_error="raise")
+    add_encoder_options(command)
+    command.set_defaults(encoder=None)
+    data = add_data_options(command)
+    data.add_argument(
+        "--images", type=Path, metavar="DIR", help="pictures, word/picture.jpg, for encoders that take them"
+    )
+    run = command.add_argument_group("run")
+    add_run_options(run)
+    run.add_argument("--json", action="store_true", help="print JSON")
+    run.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _retrieve(arguments: argparse.Namespace) -> int:
+    from kws_imagebind import ZeroShotClassifier
+    from kws_imagebind.evaluation.retrieval import measure_directions
+    from kws_imagebind.readouts.retrieval import directions
+
+    encoder, audio = _clips(arguments)
+    pictures = _pictures(arguments.images, encoder, audio) if arguments.images else None
+    text = ZeroShotClassifier(encoder, audio.dataset.keywords, chosen_templates(arguments), arguments.average)
+    results = measure_directions(directions(audio, text, *(pictures or ())))
+    dataset = audio.dataset
+    split = f" ({dataset.split})" if dataset.split else ""
+    if arguments.json:
+        about = {"encoder": audio.encoder, "fingerprint": audio.fingerprint, "dataset": dataset.name}
+        about |= {"split": dataset.split, "task": dataset.task, "n": len(audio)}
+        print(json.dumps({**about, "directions": [each.as_dict() for each in results]}, ensure_ascii=False))
+        return 0
+    print(f"{audio.encoder} on {dataset.name}{split}, task {dataset.task}, n = {len(audio):,} clips")
+    print("\n".join(str(each) for each in results))
+    return 0
+
+
+def _clips(arguments: argparse.Namespace) -> tuple[Encoder, Embeddings]:
+    """The clips of a data set or a table, and the encoder of their vectors."""
+    from kws_imagebind.embeddings import table
+    from kws_imagebind.encoders import EncoderError
+    from kws_imagebind.text.keywords import parse_keywords
+    from kws_imagebind.text.tasks import task
+
+    if not (arguments.data and table.is_table(arguments.data)):
+        dataset = chosen_dataset(arguments)
+        encoder = chosen_encoder(argparse.Namespace(**{**vars(arguments), "encoder": arguments.encoder or "phonebind"}))
+        return encoder, embed_clips(arguments, dataset, encoder)
+    audio = table.load(arguments.data)
+    if arguments.keywords:
+        audio = table.restricted(audio, parse_keywords(arguments.keywords))
+    elif arguments.task:
+        audio = table.restricted(audio, task(arguments.task).keywords, arguments.task)
+    encoder = chosen_encoder(argparse.Namespace(**{**vars(arguments), "encoder": arguments.encoder or audio.encoder}))
+    if encoder.fingerprint != audio.fingerprint:
+        raise EncoderError(
+            f"the table's vectors are of encoder '{audio.encoder}' ({audio.fingerprint}), and not of '{encoder.name}' "
+            f"({encoder.fingerprint}); encode the clips again, or name the table's encoder and precision"
+        )
+    return encoder, audio
+
+
+def _pictures(folder: Path, encoder: Encoder, audio: Embeddings) -> tuple[Tensor, list[str]]:
+    """The vectors of the pictures of the clips' words, and those words."""
+    from kws_imagebind.datasets import DatasetError
+    from kws_imagebind.encoders import EncoderError
+
+    if not hasattr(encoder, "encode_image"):
+        raise EncoderError(f"encoder '{encoder.name}' takes no pictures; imagebind does")
+    words = {label.casefold(): label for label in audio.dataset.labels}
+    paths = [
+        path for path in sorted(folder.glob("*/*"))
+        if path.suffix.lower() in PICTURES and path.parent.name.casefold() in words
+    ]  # fmt: skip
+    if not paths:
+        raise DatasetError(f"'{folder}' has no pictures of the words; expected files such as '{folder}/dog/1.jpg'")
+    return encoder.encode_image(paths), [words[path.parent.name.casefold()] for path in paths]
