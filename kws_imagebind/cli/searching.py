@@ -325,7 +325,7 @@ def _retrieve(arguments: argparse.Namespace) -> int:
     dataset = audio.dataset
     split = f" ({dataset.split})" if dataset.split else ""
     if arguments.json:
-        about = {"encoder": audio.encoder, "fingerprint": audio.fingerprint, "dataset": dataset.name}
+        about: dict[str, Any] = {"encoder": audio.encoder, "fingerprint": audio.fingerprint, "dataset": dataset.name}
         about |= {"split": dataset.split, "task": dataset.task, "n": len(audio)}
         print(json.dumps({**about, "directions": [each.as_dict() for each in results]}, ensure_ascii=False))
         return 0
