@@ -115,7 +115,7 @@ def turns(index: VectorIndex | None, matrix: torch.Tensor, asked: NDArray[np.flo
 def size(index: VectorIndex) -> float:
     """Megabytes by what the index holds: its vectors, and what it adds to find them."""
     count, dim = len(index), index.dim
-    added = {"exact": 0, "hnsw": count * (2 * 32 * 4 + 8), "ivf": count * 8 + 4 * count**0.5 * dim * 4}
+    added = {"exact": 0, "hnsw": count * (2 * 32 * 4 + 8), "ivf": count * 8 + count**0.5 * dim * 4}
     return (count * dim * 4 + added[index.kind]) / 1e6
 
 
@@ -127,9 +127,7 @@ def main() -> None:
     arguments = parser.parse_args()
     outcomes = compare(arguments.n, arguments.dim, arguments.kinds.split(","))
     plain = outcomes[0]
-    print(
-        f"{arguments.n:,} vectors of {arguments.dim}, {torch.get_num_threads()} threads, best {TOP}, 64 queries"
-    )
+    print(f"{arguments.n:,} vectors of {arguments.dim}, {torch.get_num_threads()} threads, best {TOP}, 64 queries")
     print(f"{'':<14} {'one query':>18} {'each of 64':>18} {'recall':>8} {'memory':>10} {'build':>8}")
     for each in outcomes:
         single, batch = each.milliseconds / plain.milliseconds, each.batch / plain.batch
