@@ -55,8 +55,8 @@ class Embeddings:
         seconds: what looking up, decoding and encoding took.
         precision: of the encoder's arithmetic.
         padding: what the encoder does with recordings of other lengths than its own.
-        contents: (n) SHA-256 (hexadecimal) of what was decoded for each clip, crop included; empty where unknown.
-        card: of the encoder; None where nobody says.
+        contents: (n,) SHA-256 (hexadecimal) of what was decoded for each clip, crop included; empty where unknown.
+        card: what is known of the encoder.
     """
 
     features: Tensor

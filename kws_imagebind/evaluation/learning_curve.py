@@ -190,7 +190,7 @@ def learning_curve(
     pool, apart, notes = _kept_apart(pool, clips, protocol)
     notes += [] if apart else shared
     targets = _targets(reported)
-    speakers = _speakers(clips)
+    speakers = [clip.speaker for clip in clips]
     points = []
     for name in readouts:
         for sets in _support_sets(pool, protocol, shots, draws, apart):
@@ -259,12 +259,6 @@ def _hits(values: Tensor, targets: Tensor) -> NDArray[np.bool_]:
 def _targets(reported: Embeddings) -> Tensor:
     columns = {label.casefold(): column for column, label in enumerate(reported.dataset.labels)}
     return torch.tensor([columns[utterance.label.casefold()] for utterance in reported.utterances])
-
-
-def _speakers(clips: Sequence[ClipIdentity]) -> list[str | None]:
-    """Who speaks; where it is one person all along, clips are all there is to draw from."""
-    names = [clip.speaker for clip in clips]
-    return names if len(set(names)) > 1 else [None] * len(names)
 
 
 def _count(clips: Sequence[ClipIdentity]) -> int:

@@ -8,19 +8,20 @@ So the chance level needs no simulation: it is the value of the measure when all
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kws_imagebind.metrics.intervals import (
-    CHANCE_EXCESS,
-    RESAMPLES,
+    BY_SPEAKER,
+    DesignEffect,
     Interval,
-    proportion_limits,
-    resampled_sums,
-    speakers_worth,
+    SpeakerSums,
+    speaker_codes,
+    speaker_freedom,
+    wilson_at,
 )
 
 CUTOFFS = (1, 5, 10)  # ranks of recall and of the hit rate
@@ -174,37 +175,33 @@ class _Ties:
         return float((self.gain[: len(discount)] * discount).sum() / (ideal * discount).sum())
 
 
-def by_group(
-    found: Retrieval, groups: Sequence[Hashable], level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
-) -> dict[str, Interval]:
-    """The mean of each measure, with limits from a bootstrap over groups of queries; the documents are as they are.
+def by_group(found: Retrieval, groups: Sequence[Hashable], level: float = 0.95) -> dict[str, Interval]:
+    """The mean of each measure, with limits that go by group of queries; the documents are as they are.
 
-    Groups are the speakers where clips are queries. The limits are Wilson's at the number of independent queries that
-    the variance of the draws stands for, with Student's t, as in `intervals.cluster_bootstrap`.
+    Groups are the speakers where clips are queries. The limits are those of `intervals.proportion_by_speaker`, with the
+    measure of a query in the place of a hit or a miss.
 
     Args:
         found: the measures.
         groups: of each row of the score matrix, those of queries that were left out included.
         level: of the limits.
-        resamples: how many times the groups are drawn.
-        seed: of the draws.
 
     Raises:
         ValueError: there are fewer than two groups, or not one for each row.
     """
-    if len(groups) != len(found.queries) + found.left_out:
-        rows = len(found.queries) + found.left_out
+    rows = len(found.queries) + found.left_out
+    if len(groups) != rows:
         raise ValueError(f"{len(groups)} groups for {rows} queries; expected one for each")
-    numbers: dict[Hashable, int] = {}
-    code = np.array([numbers.setdefault(groups[query], len(numbers)) for query in found.queries.tolist()])
-    if len(numbers) < 2:
-        raise ValueError(f"{len(numbers)} group of queries; a bootstrap over groups needs at least two")
-    count, width = len(numbers), len(found.names)
-    sums = np.zeros((count, width + 1))
-    np.add.at(sums, code, np.hstack([found.values, np.ones((len(code), 1))]))
-    drawn = resampled_sums(sums, resamples, seed)
-    variance = (drawn[:, :width] / drawn[:, width:]).var(0) * count / (count - 1)
-    return _intervals(found, variance, speakers_worth(sums[:, width]), "speaker-bootstrap", level)
+    n = len(found.queries)
+    code, count = speaker_codes([groups[query] for query in found.queries.tolist()], n)
+    shares = np.bincount(code, minlength=count) / n
+    intervals = {}
+    for column, name in enumerate(found.names):
+        left = found.values[:, column] - found.values[:, column].mean()
+        sums = SpeakerSums(np.bincount(code, weights=left, minlength=count), shares)
+        seen = max(float(sums.squares.sum()), float((left**2).sum()))  # never better than independent queries
+        intervals[name] = _interval(found, column, seen, shares, sums.freedom, level)
+    return intervals
 
 
 def by_document_group(
@@ -247,33 +244,25 @@ def by_document_group(
             "expected one for each, and two or more speakers"
         )
     each, rng, means = list(members.values()), np.random.default_rng(seed), []
+    n = len(found.queries)
     for _ in range(resamples):
         chosen = np.concatenate([each[i] for i in rng.integers(len(each), size=len(each))])
         if (gains[:, chosen] > 0).any():
             again = retrieval(values[:, chosen], gains[:, chosen], cutoffs=cutoffs, ndcg_at=ndcg_at)
             means.append(again.values.mean(0))
     variance = np.var(means, axis=0) * len(each) / (len(each) - 1)
-    worth = speakers_worth(np.array([len(documents) for documents in each], dtype=np.float64))
-    return _intervals(found, variance, worth, "speaker-bootstrap", level)
+    shares = np.array([len(documents) for documents in each]) / values.shape[1]
+    return {
+        name: _interval(found, column, n**2 * variance[column], shares, speaker_freedom(shares), level)
+        for column, name in enumerate(found.names)
+    }
 
 
-def _intervals(
-    found: Retrieval, variance: NDArray[np.float64], worth: float, method: str, level: float
-) -> dict[str, Interval]:
-    intervals = {}
-    for column, name in enumerate(found.names):
-        values = found.values[:, column]
-        n, mean = len(values), min(1.0, max(0.0, float(values.mean())))
-        spread, own = mean * (1 - mean), float(values.var())
-        # Independent queries would be worth this many hits and misses; chance may make them look like twice as many.
-        most = n * max(1.0, spread / own) if own else float(n)
-        seen = min(CHANCE_EXCESS * most, spread / variance[column]) if variance[column] else most
-        low, high = proportion_limits(mean, seen, worth, level)
-        intervals[name] = Interval(mean, low, high, n, method, level)
-    return intervals
+def _interval(
+    found: Retrieval, column: int, seen: float, shares: NDArray[np.float64], freedom: float, level: float
+) -> Interval:
+    """The mean of one measure, with limits from its variance `seen`, which is in the unit of `DesignEffect.seen`."""
+    n, mean = len(found.queries), min(1.0, max(0.0, float(found.values[:, column].mean())))
+    effect = DesignEffect.shrunk(mean, n, seen, shares, freedom)
+    return Interval(mean, *wilson_at(mean, n / effect.effect, effect.freedom, level), n, BY_SPEAKER, level)
 
-
-def table(found: Retrieval, intervals: Mapping[str, Interval]) -> list[dict[str, float | int | str | None]]:
-    """One row a measure for JSON and tables: its interval and its chance level."""
-    chance = found.mean_chance()
-    return [{"measure": name, **intervals[name].as_dict(), "chance": chance[name]} for name in found.names]

@@ -232,7 +232,7 @@ def test_runs_are_compared_and_written_for_mteb(capsys: pytest.CaptureFixture[st
     found = json.loads(out)
     assert code == 0 and found["n"] == 90 and found["pairs"][0]["difference"]["estimate"] == 0
     text = run(capsys, "compare", "a", "b")[1]
-    assert "a less b" in text and "bootstrap over 9 speakers" in text
+    assert "a less b" in text and "by speaker (9 speakers)" in text
     assert "chose from other candidates" not in text
     ten = "yes,no,up,down,left,right,on,off,stop,go"
     run(capsys, "evaluate", "--keywords", f"{ten},visual", "--output", "c")
@@ -285,9 +285,9 @@ WRONG = {
     "has no labels silence and unknown": ["evaluate", "--reject", "--task", "v2-10", "--limit", "2"],
     "so there is no temperature": ["evaluate", "--reject", "--calibrate"],
     "has no clip of other words and no background noise": ["evaluate", "--open-set"],
-    "row 2: the label 'lamp' is none of the 10 words": ["report", "few.csv", "--task", "v2-10"],
+    "row 2: the label 'lamp' is not one of the 10 words": ["report", "few.csv", "--task", "v2-10"],
     "no column label, prediction": ["report", "clip.csv"],
-    "is none of the 2 words (no, yes)": ["report", "few.csv", "--keywords", "no,yes"],
+    "is not one of the 2 words (no, yes)": ["report", "few.csv", "--keywords", "no,yes"],
     "a comparison needs at least two": ["compare", "few.csv"],
     "few.csv, row 2: the label is empty": ["compare", "bad/few.csv", "few.csv"],
     "nowhere/x.csv cannot be read": ["compare", "few.csv", "nowhere/x.csv"],

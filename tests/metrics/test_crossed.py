@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from kws_imagebind.metrics.crossed import _variances, crossed_interval
-from kws_imagebind.metrics.intervals import cluster_bootstrap
+from kws_imagebind.metrics.crossed import _of_draws, crossed_interval
+from kws_imagebind.metrics.intervals import BY_SPEAKER, SpeakerSums, proportion_by_speaker
 
 
 def trial(
@@ -27,7 +27,7 @@ def test_limits_hold_the_truth(sizes: dict[str, float]) -> None:
     inside, widths, estimates = [], [], []
     for seed in range(150):
         hits, who, truth = trial(seed, **sizes)  # type: ignore[arg-type]
-        found = crossed_interval(hits, who, resamples=200)
+        found = crossed_interval(hits, who)
         inside.append(found.low <= truth <= found.high)
         widths.append(found.high - found.low)
         estimates.append(found.estimate)
@@ -36,22 +36,22 @@ def test_limits_hold_the_truth(sizes: dict[str, float]) -> None:
 
 
 def test_speakers_alone_are_not_enough_where_draws_differ() -> None:
-    """What the plain bootstrap of the first draw would claim."""
+    """What the interval of the first draw would claim."""
     inside = []
     for seed in range(100):
         hits, who, truth = trial(seed, draw=0.7, speaker=0.2)
-        found = cluster_bootstrap(hits[0], who, 0.95, 200)
+        found = proportion_by_speaker(hits[0], who)
         inside.append(found.low <= truth <= found.high)
     assert np.mean(inside) < 0.6
 
 
-def test_one_draw_is_the_bootstrap_over_speakers() -> None:
+def test_one_draw_is_the_interval_by_speaker() -> None:
     hits, who, _ = trial(0)
-    mine, theirs = crossed_interval(hits[:1], who), cluster_bootstrap(hits[0], who)
+    mine, theirs = crossed_interval(hits[:1], who), proportion_by_speaker(hits[0], who)
     assert (mine.low, mine.high, mine.method) == (
         pytest.approx(theirs.low),
         pytest.approx(theirs.high),
-        "speaker-bootstrap",
+        BY_SPEAKER,
     )
     same = crossed_interval(np.repeat(hits[:1], 5, axis=0), who)  # draws that never differ add nothing
     assert (same.low, same.high) == (pytest.approx(theirs.low, abs=2e-3), pytest.approx(theirs.high, abs=2e-3))
@@ -67,7 +67,9 @@ def test_parts_are_those_of_the_analysis_of_variance() -> None:
             + rng.normal(0, 0.05, size=(speakers, 1))
             + rng.normal(0, 0.08, size=(speakers, draws))
         )
-        parts.append(_variances(size * (0.5 + cells), np.full(speakers, float(size)), 200, 0))
+        won, clips = size * (0.5 + cells), np.full(speakers, float(size))
+        sums = SpeakerSums(won.mean(1) - won.mean(), clips / clips.sum())
+        parts.append(np.array([sums.squares.sum(), *_of_draws(won, clips)]) / clips.sum() ** 2)
     both = 0.08**2 / draws / speakers
     expected = [0.05**2 / speakers + both, 0.02**2 / draws + both, both]
     np.testing.assert_allclose(np.mean(parts, axis=0), expected, rtol=0.12)
@@ -82,11 +84,11 @@ def test_unknown_speakers_make_every_clip_its_own() -> None:
 
 def test_hits_everywhere_leave_doubt() -> None:
     found = crossed_interval(np.ones((10, 30)), [i // 3 for i in range(30)])
-    assert found.estimate == 1 == found.high and 0.6 < found.low < 0.85
+    assert found.estimate == 1 == found.high and 0.5 < found.low < 0.9
 
 
 def test_bad_input_gets_one_sentence() -> None:
-    with pytest.raises(ValueError, match="1 speaker; an interval over speakers needs at least two"):
-        crossed_interval([[1, 0]], "aa")
+    with pytest.raises(ValueError, match="1 clip; an interval needs at least two"):
+        crossed_interval([[1]], "a")
     with pytest.raises(ValueError, match="3 speakers for 2 clips"):
         crossed_interval([[1, 0]], "abc")

@@ -16,7 +16,7 @@ from torchmetrics.functional.retrieval import (
     retrieval_recall,
 )
 
-from kws_imagebind.metrics.intervals import Interval, cluster_bootstrap
+from kws_imagebind.metrics.intervals import Interval, proportion_by_speaker
 from kws_imagebind.metrics.retrieval import by_document_group, by_group, retrieval
 
 
@@ -105,13 +105,13 @@ def test_perfect_and_hopeless_rankings() -> None:
     assert (worst["recall@2"], worst["hit_rate@2"]) == (0, 0) and worst["map"] == pytest.approx((1 / 3 + 2 / 4) / 2)
 
 
-def test_intervals_of_hits_are_those_of_the_speaker_bootstrap() -> None:
+def test_intervals_of_hits_are_those_by_speaker() -> None:
     rng = np.random.default_rng(4)
     speakers = rng.integers(0, 12, size=80).tolist()
     scores, relevance = rng.normal(size=(80, 5)), np.eye(5)[rng.integers(0, 5, size=80)]
     found = retrieval(scores, relevance)
     mine = by_group(found, speakers)["recall@1"]
-    theirs = cluster_bootstrap(found.values[:, 0], speakers)
+    theirs = proportion_by_speaker(found.values[:, 0], speakers)
     assert (mine.low, mine.high, mine.n) == pytest.approx((theirs.low, theirs.high, 80))
 
 
@@ -127,7 +127,7 @@ def simulate(trial: int, documents: bool) -> Interval:
     relevance = np.arange(4)[:, None] == label
     if documents:
         return by_document_group(cosines, relevance, who, resamples=60)["map"]
-    return by_group(retrieval(cosines.T, relevance.T), who, resamples=400)["map"]
+    return by_group(retrieval(cosines.T, relevance.T), who)["map"]
 
 
 @pytest.mark.parametrize("documents", [False, True])
@@ -150,7 +150,7 @@ def test_bad_input_gets_one_sentence() -> None:
     with pytest.raises(ValueError, match="ranks from 1"):
         retrieval([[1.0, 2.0]], [[1, 0]], cutoffs=(0,))
     found = retrieval([[1.0, 2.0]], [[1, 0]])
-    with pytest.raises(ValueError, match="1 group of queries"):
+    with pytest.raises(ValueError, match="1 speaker; limits by speaker need at least two"):
         by_group(found, "a")
     with pytest.raises(ValueError, match="2 groups for 1 queries"):
         by_group(found, "ab")
