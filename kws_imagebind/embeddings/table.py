@@ -105,6 +105,7 @@ def save(audio: Embeddings, path: str | os.PathLike[str]) -> None:
         "keywords": list(dataset.keywords),
         "note": dataset.note,
         "skipped": [asdict(each) for each in audio.skipped],
+        "silent": list(audio.silent),
     }
     contents = audio.contents or [""] * len(audio)
     rows = [_row(utterance, content) for utterance, content in zip(audio.utterances, contents, strict=True)]
@@ -164,6 +165,7 @@ def load(path: str | os.PathLike[str]) -> Embeddings:
         precision=metadata.get("precision", "unknown"),
         padding=metadata.get("padding", "unknown"),
         contents=contents if all(contents) else (),
+        silent=tuple(metadata.get("silent", ())),
         card=Card(**card) if card else None,
     )
 
@@ -317,4 +319,5 @@ def restricted(audio: Embeddings, keywords: Sequence[str], task: str = "custom")
         utterances=chosen,
         dataset=dataset,
         contents=tuple(audio.contents[row] for row in rows) if audio.contents else (),
+        silent=tuple(key for key in audio.silent if key in kept),
     )

@@ -20,7 +20,7 @@ from kws_imagebind.metrics.classification import ranking
 from kws_imagebind.metrics.crossed import METHOD, crossed_interval
 from kws_imagebind.metrics.intervals import Interval
 from kws_imagebind.readouts.registry import fit_readout
-from kws_imagebind.readouts.support import FewShotError, Pool, Sampling, Support, identities
+from kws_imagebind.readouts.support import FewShotError, Pool, Sampling, Support
 from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
 
 PROBE = "probe"  # the protocol that takes all clips there are
@@ -185,7 +185,7 @@ def learning_curve(
             f"the clips to learn from were encoded by {listed({part.fingerprint for part in support})}, the reported "
             f"ones by {reported.fingerprint}; vectors of different encoders do not compare, so encode both with one"
         )
-    pool, clips = Pool.of(support, labels), identities(reported)
+    pool, clips = Pool.of(support, labels), reported.identities
     shared = check_disjoint(pool.clips, clips, "the read-outs")  # before speakers are left out, and the clips with them
     pool, apart, notes = _kept_apart(pool, clips, protocol)
     notes += [] if apart else shared

@@ -265,4 +265,3 @@ def _interval(
     n, mean = len(found.queries), min(1.0, max(0.0, float(found.values[:, column].mean())))
     effect = DesignEffect.shrunk(mean, n, seen, shares, freedom)
     return Interval(mean, *wilson_at(mean, n / effect.effect, effect.freedom, level), n, BY_SPEAKER, level)
-

@@ -177,14 +177,6 @@ def sampling(name: str) -> Sampling:
     return SAMPLINGS[name]
 
 
-def identities(audio: Embeddings) -> tuple[ClipIdentity, ...]:
-    """Content and speaker of each clip. Where contents are unknown, a clip is recognised by its vector."""
-    contents = audio.contents or [hashlib.sha256(vector.tobytes()).hexdigest() for vector in audio.features.numpy()]
-    return tuple(
-        ClipIdentity(content, utterance.speaker) for content, utterance in zip(contents, audio.utterances, strict=True)
-    )
-
-
 @dataclass(frozen=True)
 class Pool:
     """All clips that support sets are drawn from.
@@ -218,7 +210,7 @@ class Pool:
         columns = {label.casefold(): column for column, label in enumerate(labels)}
         features, targets, keys, clips = [], [], [], []
         for part in parts:
-            every = identities(part)
+            every = part.identities
             for row, utterance in enumerate(part.utterances):
                 column = columns.get(utterance.label.casefold())
                 if column is not None:
