@@ -319,7 +319,7 @@ WRONG = {
     "a number from 0 to 1, got 'loud'": ["spot", "clip.wav", "--words", "yes", "--threshold", "loud"],
     "from 0 to 1, got '1.5'": ["spot", "clip.wav", "--words", "yes", "--threshold", "1.5"],
     "'nowhere'": ["evaluate", "--data", "nowhere"],
-    "cannot be used": ["evaluate", "--cache", "clip.wav"],
+    "'clip.wav' is a file, and a folder is expected": ["evaluate", "--cache", "clip.wav"],
     "Not a directory": ["evaluate", "--output", "clip.wav/report", "--limit", "2"],
 }
 

@@ -159,7 +159,7 @@ def test_the_set_up_asks_for_the_repository_before_it_installs(tmp_path: Path) -
 
 def test_the_set_up_takes_an_installed_torch_as_it_is(tmp_path: Path) -> None:
     """The constraints that the cell writes are what pip calls an exact version, local part included."""
-    source = code(read(MAIN))[0].source.replace("is None", "is not None").replace("OWNER", "somebody")
+    source = code(read(MAIN))[0].source.replace("is None", "is not None").replace("com/OWNER", "com/somebody")
     source = "\n".join(line for line in source.splitlines() if "%pip" not in line)
     subprocess.run(
         [sys.executable, "-c", source], cwd=tmp_path, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
