@@ -29,8 +29,8 @@ from torch import Tensor
 
 import kws_imagebind as kws
 from kws_imagebind.audio.resample import resample
-from kws_imagebind.datasets.base import load_utterance
-from kws_imagebind.datasets.challenge import load_outsiders
+from kws_imagebind.datasets.registry import load_dataset, outsiders
+from kws_imagebind.datasets.waveforms import load_utterance
 from kws_imagebind.encoders.confidence import THRESHOLD
 from kws_imagebind.encoders.phonebind import PhoneBindEncoder
 from kws_imagebind.metrics.roc import auroc_interval
@@ -163,7 +163,7 @@ def on_others(name: str, detector: Detector, waveforms: list[Tensor]) -> None:
 
 def on_clips(detector: Detector, root: Path) -> None:
     known = [utterance for utterance in clips(root, "validation") if utterance.label in COMMANDS]
-    outside = load_outsiders(root, "validation", "v0.02", COMMANDS)
+    outside = outsiders(load_dataset("speech-commands", root=root, split="validation", task="v2-10")).utterances
     scores, kinds, speakers = [], [], []
     for utterance in (*known, *outside):
         waveform = load_utterance(utterance, SAMPLE_RATE)

@@ -18,6 +18,7 @@ from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from operator import attrgetter
 from pathlib import Path
+from traceback import extract_tb
 from types import ModuleType
 from typing import Any
 
@@ -34,6 +35,7 @@ class Entry:
         target: "module:object", imported when it is first used.
         source: where it comes from: this package, or the name and version of the one that adds it.
         takes_argument: whether a name may go on after a colon, as in "clap:laion/larger_clap_general".
+        thing: the object itself, where it is at hand without an import.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Entry:
     target: str
     source: str = BUNDLED
     takes_argument: bool = False
+    thing: Any = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,8 @@ class Registry(Mapping[str, Entry]):
             The registry's error: nothing has that name, or it cannot be imported.
         """
         if text in self:
-            return Found(self._imported(self[text].target, text), text)
+            entry = self[text]
+            return Found(entry.thing or self._imported(entry.target, text), text)
         before, colon, after = text.partition(":")
         if colon and before in self and self[before].takes_argument:
             return Found(self._imported(self[before].target, before), text, after)
@@ -156,20 +160,27 @@ class Registry(Mapping[str, Entry]):
             ) from None
 
 
-def call_with(thing: Callable[..., Any], **options: Any) -> Any:
+def accepts(make: Callable[..., Any], option: str) -> bool:
+    """Whether something that is called takes an option of this name.
+
+    >>> accepts(lambda device: device, "device"), accepts(lambda device: device, "precision")
+    (True, False)
+    """
+    try:
+        parameters = inspect.signature(make).parameters
+    except (TypeError, ValueError):  # some built-in callables do not say
+        return False
+    anything = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    return anything or option in parameters
+
+
+def call_with(make: Callable[..., Any], **options: Any) -> Any:
     """Calls something with those of the options that it accepts, so that a plug-in need not know them all.
 
     >>> call_with(lambda device: device, device="cpu", precision="auto")
     'cpu'
     """
-    try:
-        accepted = inspect.signature(thing).parameters.values()
-    except (TypeError, ValueError):  # some built-in callables do not say
-        return thing()
-    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in accepted):
-        return thing(**options)
-    names = {parameter.name for parameter in accepted}
-    return thing(**{name: value for name, value in options.items() if name in names})
+    return make(**{option: value for option, value in options.items() if accepts(make, option)})
 
 
 def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.4) -> str:
@@ -195,13 +206,6 @@ def _where(entry: Entry | None) -> str:
 
 def _fault(error: Exception, path: Path) -> str:
     """An error of a user's file in one line."""
-    line = error.__traceback__
-    numbers = []
-    while line is not None:
-        if Path(line.tb_frame.f_code.co_filename) == path:
-            numbers.append(line.tb_lineno)
-        line = line.tb_next
-    if isinstance(error, SyntaxError) and error.lineno:
-        numbers.append(error.lineno)
-    where = f", line {numbers[-1]}" if numbers else ""
-    return f"{type(error).__name__}: {error}{where}"
+    own = [each.lineno for each in extract_tb(error.__traceback__) if Path(each.filename).resolve() == path.resolve()]
+    line = error.lineno if isinstance(error, SyntaxError) else own[-1] if own else None
+    return f"{type(error).__name__}: {error}" + (f", line {line}" if line else "")

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from kws_imagebind.cli.options import add_data_options, chosen_dataset, say
+from kws_imagebind.registry import BUNDLED, Registry
 
 
 def add_describe(commands: argparse._SubParsersAction) -> None:
@@ -64,21 +65,23 @@ def _download(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from kws_imagebind.datasets import DATASETS
-    from kws_imagebind.encoders import ENCODERS
+    from kws_imagebind.datasets.registry import DATASETS
+    from kws_imagebind.encoders.registry import ENCODERS
     from kws_imagebind.text.tasks import TASKS
 
-    found = {
-        "encoders": {name: entry.description for name, entry in ENCODERS.items()},
-        "datasets": dict(DATASETS),
-        "tasks": {name: ", ".join(task.keywords) for name, task in TASKS.items()},
-    }
+    found = {"encoders": ENCODERS, "datasets": DATASETS, "tasks": TASKS}
     if arguments.json:
-        print(json.dumps(found, ensure_ascii=False))
+        print(json.dumps({kind: _described(entries) for kind, entries in found.items()}, ensure_ascii=False))
         return 0
     width = max(len(name) for entries in found.values() for name in entries)
-    for heading, entries in found.items():
-        print(heading)
-        for name, description in entries.items():
-            print(f"  {name:<{width}}  {description}")
+    for kind, entries in found.items():
+        print(kind)
+        for name, entry in entries.items():
+            source = "" if entry.source == BUNDLED else f"  [{entry.source}]"
+            print(f"  {name:<{width}}  {entry.description}{source}")
+    print("your own: FILE.py:NAME or module:NAME, for --encoder and --dataset")
     return 0
+
+
+def _described(entries: Registry) -> dict[str, dict[str, str]]:
+    return {name: {"description": entry.description, "source": entry.source} for name, entry in entries.items()}

@@ -38,6 +38,9 @@ def add_encoder_options(command: argparse.ArgumentParser) -> None:
     prompts.add_argument("--prompts", metavar="SET", help="a named set of templates: bare, saying, clip, speech")
     group.add_argument("--average", choices=("embedding", "score"), default="embedding", help="of several templates")
     group.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, mps")
+    group.add_argument(
+        "--checkpoints", type=Path, metavar="DIR", help="folder of downloaded weights (default .checkpoints)"
+    )
     group.add_argument("--precision", default="auto", metavar="P", help="auto, fp32, bf16, fp16, int8")
 
 
@@ -55,21 +58,11 @@ def positive(text: str) -> int:
 
 
 def chosen_dataset(arguments: argparse.Namespace) -> Dataset:
-    from kws_imagebind.datasets import load_dataset
-    from kws_imagebind.datasets.challenge import find_test_set
-    from kws_imagebind.datasets.speech_commands import VERSIONS, find_corpus
+    from kws_imagebind.datasets.registry import dataset_at, load_dataset
     from kws_imagebind.text.keywords import KeywordError
 
-    name = arguments.dataset
-    if name is None and arguments.data is None:
-        name = "speech-commands" if arguments.download else "sample"
-    elif name is None:
-        official = arguments.download or any(
-            find_corpus(arguments.data, version) or find_test_set(arguments.data, version) for version in VERSIONS
-        )
-        name = "speech-commands" if official else "folder"
     dataset = load_dataset(
-        name,
+        arguments.dataset or dataset_at(arguments.data, arguments.download),
         root=arguments.data,
         split=arguments.split,
         task=arguments.task,
@@ -104,23 +97,17 @@ def embed_clips(arguments: argparse.Namespace, dataset: Dataset, encoder: Encode
     )
 
 
-def validation_clips(arguments: argparse.Namespace, dataset: Dataset, encoder: Encoder) -> Embeddings:
-    """The validation clips of the same choice."""
-    import kws_imagebind as kws
-    from kws_imagebind.datasets import DatasetError
+def chosen_encoder(arguments: argparse.Namespace) -> Encoder:
+    """The encoder asked for, ready to encode."""
+    from kws_imagebind import load_encoder
 
-    if dataset.name != "speech-commands":
-        raise DatasetError(f"data set '{dataset.name}' has no validation split to choose with; speech-commands has")
-    own = dataset.task == "custom"
-    validation = kws.load_dataset(
-        dataset.name,
-        root=arguments.data,
-        split="validation",
-        task=None if own else dataset.task,
-        keywords=dataset.keywords if own else None,
-        version=arguments.dataset_version,
-    )
-    return embed_clips(arguments, validation, encoder)
+    options = {"weights": arguments.checkpoints} if arguments.checkpoints else {}
+    return load_encoder(arguments.encoder, device=arguments.device, precision=arguments.precision, **options)
+
+
+def check_folder(folder: Path) -> None:
+    """Makes a folder to write into, or says now that it cannot be, not after all clips."""
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def say(message: str) -> None:

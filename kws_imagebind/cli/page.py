@@ -10,6 +10,7 @@ from kws_imagebind.cli.options import (
     add_data_options,
     add_encoder_options,
     chosen_dataset,
+    chosen_encoder,
     chosen_templates,
     positive,
     say,
@@ -39,12 +40,11 @@ def _demo(arguments: argparse.Namespace) -> int:
 
     check_installed()
     say("starting the demo, which takes some seconds")
-    import kws_imagebind as kws
     from kws_imagebind.demo.answers import Answers
     from kws_imagebind.demo.app import serve
 
     dataset = chosen_dataset(arguments)
-    encoder = kws.load_encoder(arguments.encoder, device=arguments.device, precision=arguments.precision)
+    encoder = chosen_encoder(arguments)
     answers = Answers(encoder, dataset, arguments.cache, chosen_templates(arguments), arguments.average)
     serve(answers, arguments.host, arguments.port, browser=not arguments.no_browser)
     return 0

@@ -13,6 +13,7 @@ from kws_imagebind.cli.options import (
     BAD_INPUT,
     add_encoder_options,
     add_run_options,
+    chosen_encoder,
     chosen_templates,
     embed_clips,
     positive,
@@ -61,10 +62,17 @@ def add_submit(commands: argparse._SubParsersAction) -> None:
     words = command.add_mutually_exclusive_group()
     words.add_argument("--task", default="v2-12", metavar="T", help="the labels (default v2-12)")
     words.add_argument("--keywords", metavar="A,B,C", help="the labels, as your own list")
-    command.add_argument(
-        "--below", nargs=2, type=float, metavar=("S", "U"),
-        help="silence below a best score of S, unknown below a lead of U over the filler words, as 'evaluate --reject' "
-        "chooses them; without it both are prompts like any word",
+    rejecting = command.add_mutually_exclusive_group()
+    rejecting.add_argument(
+        "--below",
+        nargs=2,
+        type=float,
+        metavar=("S", "U"),
+        help="silence where the scores of filler words spread by less than S, unknown where the best keyword leads the "
+        "best filler by less than U, as 'evaluate --reject' chooses them; by default the encoder's own thresholds",
+    )
+    rejecting.add_argument(
+        "--prompted", action="store_true", help="make silence and unknown prompts like any word, and reject nothing"
     )  # fmt: skip
     run = command.add_argument_group("run")
     add_run_options(run)
@@ -73,13 +81,13 @@ def add_submit(commands: argparse._SubParsersAction) -> None:
 
 
 def _spot(arguments: argparse.Namespace) -> int:
-    from kws_imagebind import AudioError, ZeroShotClassifier, load_encoder
+    from kws_imagebind import AudioError, ZeroShotClassifier
     from kws_imagebind.encoders.base import WindowEncoder
     from kws_imagebind.encoders.confidence import THRESHOLD
     from kws_imagebind.spotting.detect import Detector
     from kws_imagebind.spotting.rank import is_long, rank, ranked
 
-    encoder = load_encoder(arguments.encoder, device=arguments.device, precision=arguments.precision)
+    encoder = chosen_encoder(arguments)
     scorer = ZeroShotClassifier(encoder, arguments.words, chosen_templates(arguments), arguments.average)
     threshold = THRESHOLD if arguments.threshold is None else arguments.threshold
 
@@ -175,27 +183,23 @@ def _bar(score: float) -> str:
 
 
 def _submit(arguments: argparse.Namespace) -> int:
-    import kws_imagebind as kws
-    from kws_imagebind.evaluation.submission import submission_csv, unlabelled
+    from kws_imagebind.evaluation.submission import Submission, write_submission
     from kws_imagebind.readouts.rejection import Rejection
-    from kws_imagebind.text.fillers import FILLERS
-    from kws_imagebind.text.keywords import KeywordError, label, parse_keywords
-    from kws_imagebind.text.tasks import SILENCE, UNKNOWN, task
+    from kws_imagebind.text.keywords import parse_keywords
+    from kws_imagebind.text.tasks import task
 
-    keywords = parse_keywords(arguments.keywords) if arguments.keywords else task(arguments.task).keywords
-    labels = tuple(label(keyword) for keyword in keywords)
-    rejected = {SILENCE, UNKNOWN} if arguments.below else set()
-    if not rejected <= set(labels):
-        raise KeywordError(f"--below rejects into {SILENCE} and {UNKNOWN}, which are not both among the labels")
-    clips = unlabelled(arguments.folder)
-    encoder = kws.load_encoder(arguments.encoder, device=arguments.device, precision=arguments.precision)
-    prompted = [keyword for keyword in keywords if label(keyword) not in rejected]
+    submission = Submission(
+        keywords=parse_keywords(arguments.keywords) if arguments.keywords else task(arguments.task).keywords,
+        rejection=Rejection(*arguments.below) if arguments.below else None,
+        prompted=arguments.prompted,
+        templates=chosen_templates(arguments),
+        average=arguments.average,
+    )
     arguments.on_error = "raise"
-    audio = embed_clips(arguments, clips, encoder)
-    scores = kws.ZeroShotClassifier(encoder, prompted, chosen_templates(arguments), arguments.average)(audio)
-    if arguments.below:
-        fillers = kws.ZeroShotClassifier(encoder, FILLERS, chosen_templates(arguments), arguments.average)
-        scores = Rejection(*arguments.below)(scores, fillers(audio), labels)
-    arguments.output.write_text(submission_csv(scores, audio.utterances), encoding="utf-8")
+    encoder = chosen_encoder(arguments)
+    scores, audio = submission.scores(
+        encoder, arguments.folder, lambda encoder, clips: embed_clips(arguments, clips, encoder)
+    )
+    write_submission(arguments.output, scores, audio.utterances)
     say(f"wrote {len(audio):,} labels in {arguments.output}")
     return 0

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-import torch
-from torch import Tensor
-
-from kws_imagebind.audio.files import load_audio
 from kws_imagebind.text import keywords as kw
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class DatasetError(ValueError):
@@ -52,6 +52,81 @@ class Utterance:
 
 
 @dataclass(frozen=True)
+class Request:
+    """Which recordings are asked for.
+
+    Attributes:
+        name: of the data set, as given to `load_dataset`.
+        root: the folder it lies in; None leaves the place to the data set.
+        split: None is the data set's own default.
+        task: name of a task; None where keywords are given or the data set has its own.
+        keywords: the user's own choice of words; None where a task is named.
+        version: of a corpus that has several.
+        download: whether what is missing may be fetched.
+        argument: what stood after the colon of the data set's name.
+    """
+
+    name: str
+    root: Path | None = None
+    split: str | None = None
+    task: str | None = None
+    keywords: tuple[str, ...] | None = None
+    version: str | None = None
+    download: bool = False
+    argument: str | None = None
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """What a source of data gives: clips that are not restricted to any keywords yet.
+
+    Attributes:
+        utterances: the clips.
+        keywords: the default choice of words; None takes the labels that occur, in alphabetical order.
+        task: name of that choice; the data set's own name where it has none.
+        split: that the clips are of.
+        note: what a reader of the results should know.
+    """
+
+    utterances: tuple[Utterance, ...]
+    keywords: tuple[str, ...] | None = None
+    task: str | None = None
+    split: str | None = None
+    note: str = ""
+
+
+@runtime_checkable
+class Source(Protocol):
+    """A data set that can be named: the class, or a function that makes one, is what is registered.
+
+    Attributes:
+        splits: that can be asked for, the default one first; empty where there are none. Choosing (temperatures,
+            thresholds, prompts) needs one that is called "validation".
+        options: the fields of `Request` that it understands, of "root", "version" and "download".
+    """
+
+    splits: tuple[str, ...]
+    options: tuple[str, ...]
+
+    def load(self, request: Request) -> Recordings:
+        """The clips.
+
+        Raises:
+            DatasetError: they are missing or incomplete, or the request makes no sense.
+        """
+        ...
+
+
+@runtime_checkable
+class NoiseSource(Protocol):
+    """A source that also has recordings without any word, for open-set tests."""
+
+    def noise(self, request: Request, clips: int) -> tuple[Utterance, ...]:
+        """Background noise, labelled "silence", for a test beside so many clips; empty where there is none."""
+        ...
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Recordings and the choice to be made for each.
 
@@ -62,6 +137,7 @@ class Dataset:
         task: the name of the choice; "custom" for a user's own list of words.
         split: of the official splits, where the data set has them.
         note: what a reader of the results should know, such as the corpus's version or that it is a part.
+        origin: what it was loaded by, from which its other splits can be loaded; None for one made by hand.
     """
 
     name: str
@@ -70,6 +146,7 @@ class Dataset:
     task: str
     split: str | None = None
     note: str = ""
+    origin: Request | None = None
 
     def __post_init__(self) -> None:
         if not self.utterances:
@@ -77,7 +154,7 @@ class Dataset:
         unknown = {utterance.label for utterance in self.utterances} - set(self.labels)
         if unknown:
             raise DatasetError(
-                f"clips of data set '{self.name}' are labelled {listed(unknown)}, which is none of its keywords"
+                f"clips of data set '{self.name}' are labelled {listed(unknown)}, which is not one of its keywords"
             )
         key, times = Counter(utterance.key for utterance in self.utterances).most_common(1)[0]
         if times > 1:
@@ -94,6 +171,8 @@ class Dataset:
     @property
     def targets(self) -> Tensor:
         """(n,) int64: for each clip the index of its label among the keywords."""
+        import torch  # only here, so that a data set can be described without waiting for torch
+
         index = {label: i for i, label in enumerate(self.labels)}
         return torch.tensor([index[utterance.label] for utterance in self.utterances], dtype=torch.int64)
 
@@ -154,17 +233,3 @@ def listed(names: Iterable[str], most: int = 40) -> str:
     ordered = sorted(names)
     rest = f" and {len(ordered) - most} more" if len(ordered) > most else ""
     return ", ".join(ordered[:most]) + rest
-
-
-def load_utterance(utterance: Utterance, sample_rate: int) -> Tensor:
-    """The waveform (samples,) of a clip, cut from its file where the clip is a part of it.
-
-    Raises:
-        AudioError: as `load_audio`.
-    """
-    waveform = load_audio(utterance.path, sample_rate)
-    if utterance.crop is None:
-        return waveform
-    start, seconds = utterance.crop
-    first = round(start * sample_rate)
-    return waveform[first : first + round(seconds * sample_rate)]

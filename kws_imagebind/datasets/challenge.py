@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from kws_imagebind.datasets.base import DatasetError, Utterance
-from kws_imagebind.datasets.folder import audio_extensions
+from kws_imagebind.datasets.folder import is_audio
 from kws_imagebind.datasets.speech_commands import ARCHIVE_FOLDER, NOISE, URL, load_speech_commands, noise_folder
 from kws_imagebind.text.tasks import COMMANDS, SILENCE, UNKNOWN
 
@@ -102,27 +101,12 @@ def silence_crops(noise: Path, count: int, split: str) -> tuple[Utterance, ...]:
     return tuple(crops[key] for key in sorted(crops))
 
 
-def load_outsiders(root: Path, split: str, version: str, keywords: Sequence[str]) -> tuple[Utterance, ...]:
-    """What is none of the keywords: every clip of the split's other words, and noise crops.
-
-    There are as many crops as a tenth of the split's clips, at least 20.
-
-    Raises:
-        DatasetError: the corpus is not there or lacks its background noise.
-    """
-    utterances, _ = load_speech_commands(root, split, version)
-    inside = {keyword.casefold() for keyword in keywords}
-    words = [utterance for utterance in utterances if utterance.label.casefold() not in inside]
-    count = max(20, math.ceil(len(utterances) * EXTRA / 100))
-    return (*words, *silence_crops(noise_folder(root, version), count, split))
-
-
 def _archived(archive: Path) -> tuple[Utterance, ...]:
     found = []
     for folder in sorted(entry for entry in archive.iterdir() if entry.is_dir() and not entry.name.startswith(".")):
         label = FOLDERS.get(folder.name, folder.name)
         for path in sorted(folder.iterdir()):
-            if path.suffix.lower() in audio_extensions() and not path.name.startswith("."):
+            if is_audio(path) and not path.name.startswith("."):
                 found.append(Utterance(path, label, _speaker(path.name), f"{folder.name}/{path.name}"))
     return tuple(found)
 

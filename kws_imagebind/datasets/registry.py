@@ -1,25 +1,53 @@
-"""Data sets by name."""
+"""Data sets by name, their other splits, and what is none of their keywords."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from kws_imagebind.datasets.base import Dataset, DatasetError, Utterance, select
-from kws_imagebind.datasets.challenge import TWELVE, load_twelve
-from kws_imagebind.datasets.folder import load_folder
-from kws_imagebind.datasets.sample import load_sample
-from kws_imagebind.datasets.speech_commands import find_corpus, load_speech_commands, version_of
-from kws_imagebind.registry import did_you_mean
+from kws_imagebind.datasets.base import (
+    Dataset,
+    DatasetError,
+    NoiseSource,
+    Recordings,
+    Request,
+    Source,
+    Utterance,
+    select,
+)
+from kws_imagebind.datasets.challenge import find_test_set
+from kws_imagebind.datasets.speech_commands import VERSIONS, find_corpus
+from kws_imagebind.registry import Entry, Registry, call_with
 from kws_imagebind.text.keywords import KeywordError, check_keywords, parse_keywords
 from kws_imagebind.text.tasks import Task
 from kws_imagebind.text.tasks import task as named_task
 
-DATASETS = {
-    "sample": "the bundled sample: 35 words by synthetic voices; the default",
-    "speech-commands": "Google's Speech Commands v0.01 or v0.02, with its official splits",
-    "folder": "a folder of your own recordings, word/clip.wav",
-}
+VALIDATION = "validation"  # the split that chooses
+
+DATASETS = Registry(
+    "data set",
+    "kws_imagebind.datasets",
+    (
+        Entry(
+            "sample",
+            "the bundled sample: 35 words by synthetic voices; the default",
+            "kws_imagebind.datasets.sample:Sample",
+        ),
+        Entry(
+            "speech-commands",
+            "Google's Speech Commands v0.01 or v0.02, with its official splits",
+            "kws_imagebind.datasets.official:SpeechCommandsSource",
+        ),
+        Entry(
+            "folder",
+            "a folder of your own recordings, word/clip.wav",
+            "kws_imagebind.datasets.folder:Folder",
+        ),
+    ),
+    DatasetError,
+)
 
 
 def load_dataset(
@@ -34,70 +62,158 @@ def load_dataset(
     """A data set by name, restricted to the clips of its keywords; a keyword without clips stays a candidate.
 
     Args:
-        name: one of `DATASETS`.
+        name: a registered name, or your own as "FILE.py:NAME" or "module:NAME": a `Source`, or a function that takes
+            any of `root`, `split`, `version`, `download` and returns `Recordings` or utterances.
         root: where the data lie; speech-commands looks in "data" if not told, the sample needs none.
-        split: of speech-commands: "training", "validation", "testing" (the default) or "all".
+        split: "training", "validation", "testing" (the default) or "all" of speech-commands; the sample has none.
         task: a named choice of keywords; by default v2-35 (v1-30 for v0.01), and a folder's own words.
         keywords: your own choice instead of a task, as a list or as 'yes,no,kettle=/K EH T AH L/'.
         download: fetch speech-commands if it is not there.
-        version: of speech-commands; by default the one that `root` is named by, the task belongs to, or `root` holds.
+        version: of speech-commands; by default the one that `root` is named by or holds.
 
     Raises:
-        DatasetError: unknown name or split, options that do not belong together, missing or incomplete data.
+        DatasetError: unknown name or split, options that do not belong together, missing or incomplete data, a task
+            that is defined on another version of the corpus.
         KeywordError: unknown task, blank or repeated keywords.
     """
-    _check_options(name, root, split, download, version)
-    chosen = _choice(task, keywords)
-    if name == "sample":
-        utterances, note = load_sample()
-        chosen = chosen or named_task("v2-35")
-    elif name == "folder":
-        utterances, note = load_folder(Path(str(root)))
-        chosen = chosen or Task("folder", tuple(dict.fromkeys(utterance.label for utterance in utterances)))
-    else:
-        root, split = Path(root or "data"), split or "testing"
-        version = version or version_of(root) or _version_for(root, task)
-        load = load_twelve if task in TWELVE else load_speech_commands
-        utterances, note = load(root, split, version, download)
-        chosen = chosen or named_task("v1-30" if version == "v0.01" else "v2-35")
-    return _restricted(name, utterances, chosen, split, note)
-
-
-def _restricted(name: str, utterances: Sequence[Utterance], chosen: Task, split: str | None, note: str) -> Dataset:
-    where = f"data set '{name}'" if split is None else f"split '{split}' of data set '{name}'"
-    return Dataset(
-        name=name,
-        utterances=select(utterances, chosen.keywords, where),
-        keywords=chosen.keywords,
-        task=chosen.name,
-        split=split,
-        note=note,
-    )
-
-
-def _check_options(name: str, root: str | Path | None, split: str | None, download: bool, version: str | None) -> None:
-    if name not in DATASETS:
-        raise DatasetError(f"unknown data set '{name}'{did_you_mean(name, DATASETS)}; available: {', '.join(DATASETS)}")
-    if name != "speech-commands":
-        for option, given in (("split", split), ("download", download), ("version", version)):
-            if given:
-                raise DatasetError(f"data set '{name}' has no {option}; only speech-commands does")
-    if name == "sample" and root is not None:
-        raise DatasetError(f"the bundled sample is not in '{root}'; for your own recordings choose --dataset folder")
-    if name == "folder" and root is None:
-        raise DatasetError("data set 'folder' needs the folder's path; give it with --data")
-
-
-def _choice(task: str | None, keywords: str | Sequence[str] | None) -> Task | None:
     if task is not None and keywords is not None:
         raise KeywordError("a task and keywords are given; expected one of the two, for a task is a list of keywords")
+    chosen = None
     if keywords is not None:
-        parsed = parse_keywords(keywords) if isinstance(keywords, str) else check_keywords(keywords)
-        return Task("custom", parsed)
-    return None if task is None else named_task(task)
+        chosen = parse_keywords(keywords) if isinstance(keywords, str) else check_keywords(keywords)
+    place = None if root is None else Path(root)
+    return _loaded(Request(name, place, split, task, chosen, version, download))
 
 
-def _version_for(root: Path, task: str | None) -> str:
-    if task is not None and task.startswith("v1-"):
-        return "v0.01"
-    return next((version for version in ("v0.02", "v0.01") if find_corpus(root, version)), "v0.02")
+def dataset_at(root: Path | None, download: bool = False) -> str:
+    """The name of the data set that a folder holds; the sample where none is named."""
+    if root is None:
+        return "speech-commands" if download else "sample"
+    official = download or any(find_corpus(root, version) or find_test_set(root, version) for version in VERSIONS)
+    return "speech-commands" if official else "folder"
+
+
+def sibling(dataset: Dataset, split: str) -> Dataset:
+    """Another split of a data set, with the same keywords.
+
+    Raises:
+        DatasetError: the data set was made by hand, or has no such split.
+    """
+    return _loaded(_sibling_request(dataset, split))
+
+
+def check_sibling(dataset: Dataset, split: str, why: str) -> None:
+    """Says now, before any audio is read, that a data set lacks a split.
+
+    Raises:
+        DatasetError: it does, with `why` it is needed.
+    """
+    try:
+        _check_options(_source(_sibling_request(dataset, split)), _sibling_request(dataset, split))
+    except DatasetError as error:
+        raise DatasetError(f"{why} needs a {split} split to choose on, and {error}") from error
+
+
+def outsiders(dataset: Dataset) -> Dataset:
+    """Clips that say none of a data set's keywords: the other words of its source, and background noise if it has any.
+
+    Raises:
+        DatasetError: there are none, or the data set was made by hand.
+    """
+    request = _origin(dataset)
+    source = _source(request)
+    # Without a task, for the twelve labels draw their own silence and unknown words.
+    everything = replace(request, task=None, keywords=None, download=False)
+    recordings = source.load(everything)
+    inside = {label.casefold() for label in dataset.labels}
+    found = tuple(each for each in recordings.utterances if each.label.casefold() not in inside)
+    if isinstance(source, NoiseSource):
+        found += source.noise(request, len(recordings.utterances))
+    if not found:
+        raise DatasetError(
+            f"data set '{dataset.name}' has no clip of other words and no background noise, against which an open set "
+            "is tested; name fewer keywords with --keywords, so that the other words are left over"
+        )
+    labels = tuple(dict.fromkeys(utterance.label for utterance in found))
+    return Dataset(dataset.name, found, labels, "outsiders", recordings.split)
+
+
+def _loaded(request: Request) -> Dataset:
+    source = _source(request)
+    _check_options(source, request)
+    chosen = Task("custom", request.keywords) if request.keywords else None
+    chosen = chosen or (named_task(request.task) if request.task else None)
+    found = source.load(request)
+    own = found.keywords or tuple(sorted({utterance.label for utterance in found.utterances}))
+    task = chosen or Task(found.task or request.name, own)
+    where = f"data set '{request.name}'"
+    where = where if found.split is None else f"split '{found.split}' of {where}"
+    utterances = select(found.utterances, task.keywords, where)
+    return Dataset(request.name, utterances, task.keywords, task.name, found.split, found.note, request)
+
+
+def _source(request: Request) -> Source:
+    found = DATASETS.find(request.name)
+    thing = found.thing
+    if isinstance(thing, Source) and not isinstance(thing, type):
+        return thing
+    if isinstance(thing, type):
+        thing = call_with(thing, argument=found.argument)
+        if isinstance(thing, Source):
+            return thing
+    if callable(thing):
+        return _FunctionSource(request.name, thing)
+    raise DatasetError(f"data set '{request.name}' is {type(thing).__name__}; expected a Source or a function")
+
+
+class _FunctionSource:
+    """A function of a user's own as a `Source`; it may take `root`, `split`, `version` and `download`."""
+
+    splits: tuple[str, ...]
+    options: tuple[str, ...] = ("root", "version", "download")
+
+    def __init__(self, name: str, function: Callable[..., Any]) -> None:
+        self._name, self._function = name, function
+        self.splits = tuple(getattr(function, "splits", ()))
+
+    def load(self, request: Request) -> Recordings:
+        given = call_with(
+            self._function,
+            root=request.root,
+            split=request.split,
+            version=request.version,
+            download=request.download,
+        )
+        if isinstance(given, Recordings):
+            return given
+        found = tuple(given)
+        wrong = next((each for each in found if not isinstance(each, Utterance)), None)
+        if wrong is not None:
+            raise DatasetError(
+                f"data set '{self._name}' gave {type(wrong).__name__}; expected Utterances or Recordings"
+            )
+        return Recordings(found, split=request.split)
+
+
+def _check_options(source: Source, request: Request) -> None:
+    for option in ("root", "version", "download"):
+        if getattr(request, option) and option not in source.options:
+            if option == "root":
+                raise DatasetError(
+                    f"data set '{request.name}' takes no folder, and '{request.root}' is given; "
+                    "for your own recordings choose --dataset folder"
+                )
+            raise DatasetError(f"data set '{request.name}' has no {option}")
+    if request.split is not None and request.split not in source.splits:
+        known = f"its splits are {', '.join(source.splits)}" if source.splits else "it has no splits"
+        raise DatasetError(f"data set '{request.name}' has no split '{request.split}'; {known}")
+
+
+def _origin(dataset: Dataset) -> Request:
+    if dataset.origin is None:
+        raise DatasetError(f"data set '{dataset.name}' was made by hand, so its other clips are unknown")
+    return dataset.origin
+
+
+def _sibling_request(dataset: Dataset, split: str) -> Request:
+    return replace(_origin(dataset), split=split, download=False)

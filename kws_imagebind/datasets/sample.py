@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kws_imagebind.datasets.base import DatasetError, Utterance
+from kws_imagebind.datasets.base import DatasetError, Recordings, Request
 from kws_imagebind.datasets.folder import load_folder
+from kws_imagebind.text.tasks import SPEECH_COMMANDS_WORDS
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # In an installed wheel, then in a clone: beside an installed package a folder "sample" may be anyone's.
@@ -24,7 +25,12 @@ def sample_folder() -> Path:
     raise DatasetError("this installation of kws-imagebind lacks its sample; install it again, or name your own data")
 
 
-def load_sample() -> tuple[tuple[Utterance, ...], str]:
-    """The clips of the sample, and a note on what they are."""
-    utterances, _ = load_folder(sample_folder())
-    return utterances, "bundled sample, synthetic voices"
+class Sample:
+    """The bundled sample as a `Source`."""
+
+    splits: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+    def load(self, request: Request) -> Recordings:
+        utterances, _ = load_folder(sample_folder())
+        return Recordings(utterances, SPEECH_COMMANDS_WORDS, "v2-35", note="bundled sample, synthetic voices")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from kws_imagebind.datasets.base import DatasetError, Utterance
+from kws_imagebind.text.tasks import ADDED_IN_V2
 
 SPLITS = ("training", "validation", "testing", "all")
 NOISE = "_background_noise_"  # the folder of background noise
@@ -74,7 +75,9 @@ def official_split(filename: str) -> str:
     name = Path(filename).name
     speaker, divider, _ = name.partition("_nohash_")
     if not divider:
-        raise DatasetError(f"'{name}' is no clip of Speech Commands; expected a name such as '0cb74144_nohash_2.wav'")
+        raise DatasetError(
+            f"'{name}' is not a clip of Speech Commands; expected a name such as '0cb74144_nohash_2.wav'"
+        )
     hashed = int(hashlib.sha1(speaker.encode(), usedforsecurity=False).hexdigest(), 16)
     percent = hashed % HASH_RANGE * 100 / (HASH_RANGE - 1)
     if percent < VALIDATION_BELOW:
@@ -100,8 +103,14 @@ def noise_folder(root: Path, version: str) -> Path:
 
 
 def version_of(root: Path) -> str | None:
-    """The version that a folder's own name tells, as in `speech_commands_v0.01`."""
+    """The version that a folder's own name says, as in `speech_commands_v0.01`."""
     return next((name for name, version in VERSIONS.items() if root.resolve().name == version.folder), None)
+
+
+def version_held(corpus: Path) -> str:
+    """The version of a corpus's folder: by its name, or else by the five words that only v0.02 has."""
+    added = any((corpus / word).is_dir() for word in ADDED_IN_V2)
+    return version_of(corpus) or ("v0.02" if added else "v0.01")
 
 
 def load_speech_commands(
@@ -155,7 +164,7 @@ def _utterances(corpus: Path, split: str) -> tuple[Utterance, ...]:
         ) from error
     except ValueError as error:
         raise DatasetError(
-            f"a list in '{corpus}' has a line that is no clip ({error}); "
+            f"a list in '{corpus}' has a line that is not a clip ({error}); "
             "expected lines such as 'yes/0cb74144_nohash_2.wav'"
         ) from error
     keys = [Path(path).relative_to(corpus.name).as_posix() for path, *_ in metadata]
@@ -175,7 +184,7 @@ def _check_complete(utterances: tuple[Utterance, ...], corpus: Path, split: str)
     if missing:
         raise DatasetError(
             f"'{corpus}' lacks {len(missing):,} of the {len(utterances):,} clips of its {split} split, "
-            f"the first being {missing[0]}; remove the folder and unpack the archive again"
+            f"such as {missing[0]}; remove the folder and unpack the archive again"
         )
 
 

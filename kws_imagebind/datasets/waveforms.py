@@ -14,7 +14,7 @@ from pathlib import Path
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from kws_imagebind.audio.files import load_channels
+from kws_imagebind.audio.files import load_audio, load_channels
 from kws_imagebind.datasets.base import DatasetError, Utterance
 from kws_imagebind.datasets.speech_commands import NOISE, find_corpus, load_speech_commands
 
@@ -107,3 +107,21 @@ def _item(utterance: Utterance, label: str) -> Item:
     waveform, rate = load_channels(utterance.path)
     take = _TAKE.search(utterance.path.name)
     return waveform, rate, label, utterance.speaker or "", int(take[1]) if take else 0
+
+
+def load_utterance(utterance: Utterance, sample_rate: int) -> Tensor:
+    """The waveform (samples,) of a clip, cut from its file where the clip is a part of it.
+
+    Raises:
+        AudioError: as `load_audio`.
+    """
+    return cropped(load_audio(utterance.path, sample_rate), utterance, sample_rate)
+
+
+def cropped(waveform: Tensor, utterance: Utterance, sample_rate: int) -> Tensor:
+    """The clip in the waveform (samples,) of its whole file."""
+    if utterance.crop is None:
+        return waveform
+    start, seconds = utterance.crop
+    first = round(start * sample_rate)
+    return waveform[first : first + round(seconds * sample_rate)]

@@ -18,7 +18,7 @@ import kws_imagebind as kws
 from kws_imagebind.audio.files import load_audio
 from kws_imagebind.audio.signal import AudioError
 from kws_imagebind.datasets import Dataset, DatasetError, Utterance
-from kws_imagebind.datasets.base import load_utterance
+from kws_imagebind.datasets.waveforms import load_utterance
 from kws_imagebind.demo import panels
 from kws_imagebind.embeddings.store import CacheError
 from kws_imagebind.encoders import Encoder, EncoderError

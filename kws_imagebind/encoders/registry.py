@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
-from kws_imagebind.encoders.base import Encoder, EncoderError
-from kws_imagebind.registry import Entry, Registry, call_with
+from kws_imagebind.encoders.base import Encoder, EncoderError, Scorer, check_encoder
+from kws_imagebind.registry import Entry, Registry, accepts
 
 ENCODERS = Registry(
     "encoder",
@@ -46,5 +47,14 @@ def load_encoder(name: str = "phonebind", device: str = "auto", precision: str =
     if isinstance(made, type) or not hasattr(made, "encode_audio"):
         if not callable(made):
             raise EncoderError(f"encoder '{name}' is {type(made).__name__}; expected an encoder or what makes one")
-        made = call_with(made, device=device, precision=precision, **options)
-    return made
+        made = _made(name, made, {"device": device, "precision": precision, **options})
+    return cast(Encoder, made) if isinstance(made, Scorer) else check_encoder(made)
+
+
+def _made(name: str, make: Callable[..., Any], options: dict[str, Any]) -> Encoder:
+    """An encoder from what makes one. A loader need not know the usual options, as long as nobody asks for them."""
+    refused = [option for option in options if not accepts(make, option)]
+    for option in refused:
+        if options[option] != "auto":
+            raise EncoderError(f"encoder '{name}' takes no {option}, and '{options[option]}' is given; leave it out")
+    return make(**{option: value for option, value in options.items() if option not in refused})

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
-import re
-from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,16 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kws_imagebind.datasets.base import listed
-from kws_imagebind.datasets.speech_commands import official_split
+from kws_imagebind.datasets.base import ClipIdentity, listed
 from kws_imagebind.embeddings.embed import Embeddings
 from kws_imagebind.embeddings.map import FILE as MAP
 from kws_imagebind.embeddings.map import EmbeddingMap
+from kws_imagebind.evaluation.guards import check_disjoint, check_strays, copies
 from kws_imagebind.evaluation.open_set import Outcome
 from kws_imagebind.metrics.agreement import Agreement, agreement
 from kws_imagebind.metrics.calibration import Calibration, calibration, fit_temperature, probabilities
 from kws_imagebind.metrics.classification import MetricError, Metrics, measure, ranking
-from kws_imagebind.metrics.intervals import Interval
+from kws_imagebind.metrics.intervals import BY_SPEAKER, Interval
 from kws_imagebind.readouts.base import Scores
 from kws_imagebind.readouts.rejection import Rejection
 from kws_imagebind.reporting.folder import make_folder, write_all
@@ -37,7 +35,6 @@ _VERSIONS = ("kws-imagebind", "torch", "torchaudio", "torchmetrics", "numpy")
 
 
 NORM_TOLERANCE = 1e-3  # how far a vector's length may be from 1, so that bfloat16 rounding passes
-_CORPUS_NAME = re.compile(r"[0-9a-f]{8}_nohash_\d+")  # a clip of Speech Commands, in whatever folder
 
 
 @dataclass(frozen=True)
@@ -99,15 +96,20 @@ class Evaluation:
         return tuple(
             Prediction(
                 path=utterance.key,
-                label=utterance.label,
+                label=labels[target],
                 prediction=labels[first],
                 score=score,
                 margin=score - second,
                 speaker=utterance.speaker or "",
                 confidence=confidence,
             )
-            for utterance, first, (score, second), confidence in zip(
-                self.audio.utterances, order[:, 0].tolist(), best.tolist(), sure, strict=True
+            for utterance, target, first, (score, second), confidence in zip(
+                self.audio.utterances,
+                _targets(self.scores, self.audio).tolist(),
+                order[:, 0].tolist(),
+                best.tolist(),
+                sure,
+                strict=True,
             )
         )
 
@@ -148,7 +150,7 @@ class Evaluation:
             },
             "calibration": self.calibration.as_dict() if self.calibration else None,
             "open_set": [outcome.as_dict() for outcome in self.open_set],
-            "rejection": asdict(self.rejection) if self.rejection else None,
+            "rejection": self.rejection.as_dict() if self.rejection else None,
             "intervals": self._intervals(),
             "warnings": list(self.warnings),
             "per_class": {word: interval.as_dict() for word, interval in self.per_class.items()},
@@ -193,20 +195,22 @@ class Evaluation:
             *([(f"top-{k} accuracy", str(self.top5_accuracy))] if k < len(self.scores.labels) else []),
             ("chance", f"{100 * self.chance:.1f} %, {len(self.scores.labels)} keywords"),
             (
-                "by habit",
-                f"{100 * self.agreement.expected:.1f} % from the frequencies of labels and predictions alone; "
-                f"Cohen's kappa {self.agreement.kappa:.3f}",
+                "chance-corrected",
+                f"Cohen's kappa {self.agreement.kappa:.3f}; guesses with the frequencies of the predictions would "
+                f"get {100 * self.agreement.expected:.1f} %",
             ),
-            ("collapse", self.agreement.collapse),
+            ("predicted", self.agreement.collapse),
             ("calibration", self._calibration()),
             ("data", f"{dataset.name}{split}, task {self.task}; {dataset.note}".rstrip("; ")),
             ("encoder", f"{self.audio.encoder}, {self.audio.fingerprint}, {self.audio.precision}"),
+            ("protocol", kind(self.results)),
             ("prompts", ", ".join(f"'{template}'" for template in self.scores.protocol.templates)),
             ("intervals", self._intervals()),
         ]
         if self.rejection:
-            below = f"silence below {self.rejection.silence:.3f}, unknown below a lead of {self.rejection.unknown:.3f}"
-            rows.append(("rejection", f"by filler words, with thresholds chosen on validation clips: {below}"))
+            silence = f"silence below a spread of {self.rejection.silence:.3f}"
+            unknown = f"unknown below a lead of {self.rejection.unknown:.3f}"
+            rows.append(("rejection", f"by filler words, thresholds chosen on validation clips: {silence}, {unknown}"))
         rows += [("open set", str(outcome)) for outcome in self.open_set]
         if self.audio.skipped:
             rows.append(("skipped", f"{len(self.audio.skipped)} recordings, listed in results.json"))
@@ -218,17 +222,17 @@ class Evaluation:
 
     def _calibration(self) -> str:
         if not self.calibration:
-            return "none: a cosine is no probability until a temperature is fitted on validation clips (--calibrate)"
+            return "none: a cosine is not a probability; --calibrate fits a temperature on validation clips"
         found = self.calibration
         return f"expected error {100 * found.ece:.1f} %, Brier {found.brier:.3f}, temperature {found.temperature:.3g}"
 
     def _intervals(self) -> str:
         """How the intervals were made, in words."""
         speakers = {utterance.speaker for utterance in self.audio.utterances}
-        if self.accuracy.method == "speaker-bootstrap":
-            return f"95 %, bootstrap over {len(speakers):,} speakers"
+        if self.accuracy.method == BY_SPEAKER:
+            return f"95 %, by speaker ({len(speakers):,} speakers)"
         why = "one speaker said all clips" if len(speakers) == 1 and None not in speakers else "speakers are unknown"
-        return f"95 %, Wilson; clips taken as independent, for {why}"
+        return f"95 %, Wilson; clips are treated as independent because {why}"
 
     def save(self, folder: str | Path) -> list[Path]:
         """Writes results.json, predictions.csv, report.html, report.md and the figures; returns their paths.
@@ -268,8 +272,19 @@ class Evaluation:
         return [folder / name for name in figures]
 
 
+@dataclass(frozen=True)
+class Temperature:
+    """A temperature and the clips that chose it, which may not be reported with it."""
+
+    value: float
+    chosen_on: tuple[ClipIdentity, ...] = field(default=(), repr=False)
+
+
 def evaluate(
-    scores: Scores, audio: Embeddings, seed: int | None = None, temperature: float | None = None
+    scores: Scores,
+    audio: Embeddings,
+    seed: int | None = None,
+    temperature: Temperature | float | None = None,
 ) -> Evaluation:
     """What scores are worth against what the clips say.
 
@@ -280,34 +295,50 @@ def evaluate(
         scores: of the clips, one row a clip and one column a candidate.
         audio: the clips.
         seed: of the subset, if the clips are one.
-        temperature: from `fit_on_validation`, for calibration; without it there is none.
+        temperature: from `fit_temperature_on`, for calibration; without it there is none.
 
     Raises:
-        MetricError: scores and clips do not belong together, embeddings are not of unit norm, or a testing split holds
-            clips of another.
+        MetricError: scores and clips do not belong together, embeddings are not of unit norm, reported clips also chose
+            something, or a testing split holds clips of another.
     """
+    if isinstance(temperature, int | float):
+        temperature = Temperature(float(temperature))
     targets = _targets(scores, audio)
     _check_norms(audio)
+    warnings = _guarded(scores, audio, temperature)
     speakers = [utterance.speaker for utterance in audio.utterances]
     metrics = measure(scores.values, targets, speakers=speakers)
     calibrated = None
     if temperature is not None:
-        calibrated = calibration(scores.values.numpy(), targets.numpy(), temperature)
-    return Evaluation(scores, audio, metrics, seed, calibrated, tuple(_warnings(scores, audio, metrics)))
+        calibrated = calibration(scores.values.numpy(), targets.numpy(), temperature.value)
+    warnings += _warnings(scores, audio, metrics)
+    return Evaluation(scores, audio, metrics, seed, calibrated, tuple(warnings))
 
 
-def fit_on_validation(scores: Scores, audio: Embeddings) -> float:
-    """The temperature that makes scores of validation clips probabilities.
+def fit_temperature_on(scores: Scores, audio: Embeddings) -> Temperature:
+    """The temperature that makes scores of these clips probabilities; `evaluate` then refuses to report them.
 
     Raises:
         MetricError: the clips are of a testing split, or do not belong to the scores.
     """
-    if audio.dataset.split != "validation":
+    if audio.dataset.split == "testing":
         raise MetricError(
-            f"a temperature is fitted on the validation split, never on the clips it is tested with; "
-            f"these are of split '{audio.dataset.split}' of data set '{audio.dataset.name}'"
+            "a temperature is fitted on clips that choose, such as the validation split; "
+            f"these are of the testing split of data set '{audio.dataset.name}'"
         )
-    return fit_temperature(scores.values.numpy(), _targets(scores, audio).numpy())
+    value = fit_temperature(scores.values.numpy(), _targets(scores, audio).numpy())
+    return Temperature(value, audio.identities)
+
+
+def _guarded(scores: Scores, audio: Embeddings, temperature: Temperature | None) -> list[str]:
+    """Warnings on clips that chose something, if they are not refused."""
+    reported, protocol = audio.identities, scores.protocol
+    found = check_disjoint(protocol.support, reported, "what the scores rest on", protocol.speakers_apart)
+    if temperature is not None:
+        found += check_disjoint(temperature.chosen_on, reported, "the temperature")
+        if not temperature.chosen_on:
+            found.append("the temperature was given as a number: nothing says which clips chose it")
+    return found
 
 
 def _targets(scores: Scores, audio: Embeddings) -> Tensor:
@@ -326,54 +357,25 @@ def _check_norms(audio: Embeddings) -> None:
     if not abs(float(norms[worst]) - 1) <= NORM_TOLERANCE:
         raise MetricError(
             f"the embedding of '{audio.utterances[worst].key}' has length {float(norms[worst]):.4g}; expected 1, "
-            "so divide each by its norm, or a dot product is no cosine"
+            "so divide each by its norm, because only then a dot product is a cosine"
         )
 
 
 def _warnings(scores: Scores, audio: Embeddings, metrics: Metrics) -> list[str]:
     """What a reader should know of the clips before believing the numbers."""
-    dataset, found = audio.dataset, []
-    strays = _strays(audio)
-    if strays and dataset.split == "testing":
-        raise MetricError(
-            f"{len(strays):,} of {len(audio):,} clips of the testing split are of another by the corpus's own rule, "
-            f"the first being {strays[0]}; take them out of the list"
-        )
-    if strays:
-        found.append(
-            f"{len(strays):,} of {len(audio):,} clips bear names of Speech Commands' training or validation split "
-            f"(such as {strays[0]}): a model may have learnt from them or been chosen with them"
-        )
+    dataset, found = audio.dataset, check_strays(audio)
     if dataset.name == "speech-commands" and dataset.split != "testing":
         found.append(f"these are clips of the {dataset.split} split: choose with them, and report on the testing split")
-    copies, others = _copies(audio)
-    if copies:
+    repeated, others = copies(audio)
+    if repeated:
         also = f", {others:,} of them under another label" if others else ""
-        found.append(f"{copies:,} of {len(audio):,} clips sound exactly like another{also}: duplicates count twice")
+        found.append(f"{repeated:,} of {len(audio):,} clips sound exactly like another{also}: duplicates count twice")
     empty = [word for word, interval in zip(scores.labels, metrics.per_class, strict=True) if not interval.n]
     if empty:
         found.append(
             f"{len(empty):,} of {len(scores.labels):,} keywords have no clips and are candidates only: {_few(empty)}"
         )
     return found
-
-
-def _strays(audio: Embeddings) -> list[str]:
-    """Clips that the rule of Speech Commands puts into its training or validation split."""
-    if audio.dataset.name == "sample" or audio.dataset.split not in (None, "testing"):
-        return []  # the sample's voices are synthetic and only borrow the manner of naming
-    names = ((utterance.key, _CORPUS_NAME.search(utterance.key)) for utterance in audio.utterances)
-    return [key for key, name in names if name and official_split(name.group()) != "testing"]
-
-
-def _copies(audio: Embeddings) -> tuple[int, int]:
-    """Clips with the very vector of another, and those of them whose label differs from that of the first."""
-    first: dict[bytes, str] = {}
-    copies: Counter[bool] = Counter()
-    for vector, utterance in zip(audio.features.numpy(), audio.utterances, strict=True):
-        label = first.setdefault(vector.tobytes(), utterance.label)
-        copies[label != utterance.label] += 1
-    return copies.total() - len(first), copies[True]
 
 
 def _few(names: list[str], most: int = 6) -> str:

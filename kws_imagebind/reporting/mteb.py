@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from kws_imagebind.datasets.base import DatasetError
+from kws_imagebind.datasets.speech_commands import official_split
 from kws_imagebind.reporting.predictions import Prediction, PredictionsError
 from kws_imagebind.text.tasks import COMMANDS
 
@@ -25,19 +27,20 @@ def mteb_result(predictions: Sequence[Prediction], seconds: float | None = None)
         seconds: that the evaluation took, where known.
 
     Raises:
-        PredictionsError: other words, or not the whole split.
+        PredictionsError: other words, clips of another split by the corpus's own rule, or not the whole split.
     """
     words = {line.label for line in predictions} | {line.prediction for line in predictions}
     if not words <= set(COMMANDS):
         raise PredictionsError(
-            f"MTEB's {TASK} is a choice between the ten command words, and here is '{min(words - set(COMMANDS))}'; "
+            f"MTEB's {TASK} is a choice of the ten command words, and this run has '{min(words - set(COMMANDS))}'; "
             "expected a run with --task v2-10"
         )
     if len(predictions) != CLIPS:
         raise PredictionsError(
-            f"MTEB's {TASK} has {CLIPS:,} clips and this run {len(predictions):,}; a part cannot be told from the "
-            "whole in MTEB's file, so run the whole testing split"
+            f"MTEB's {TASK} has {CLIPS:,} clips and this run {len(predictions):,}; MTEB's file cannot "
+            "say that a run is only a part, so run the whole testing split"
         )
+    _check_split(predictions)
     accuracy = sum(line.label == line.prediction for line in predictions) / len(predictions)
     return {
         "dataset_revision": REVISION,
@@ -56,3 +59,17 @@ def mteb_result(predictions: Sequence[Prediction], seconds: float | None = None)
         "evaluation_time": seconds,
         "kg_co2_emissions": None,
     }
+
+
+def _check_split(predictions: Sequence[Prediction]) -> None:
+    """Refuses clips that are not of the test split, which a file's name says by the rule of Speech Commands."""
+    for line in predictions:
+        try:
+            split = official_split(line.path)
+        except DatasetError as error:
+            raise PredictionsError(f"MTEB's {TASK} is measured on Speech Commands alone: {error}") from error
+        if split != "testing":
+            raise PredictionsError(
+                f"MTEB's {TASK} is measured on the test split, and '{line.path}' is a {split} clip by the corpus's own "
+                "rule; run with --split testing"
+            )

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from kws_imagebind.embeddings.map import SEED, perplexity
 from kws_imagebind.metrics.intervals import Interval
-from kws_imagebind.metrics.roc import Detection
+from kws_imagebind.metrics.roc import RocCurve
 from kws_imagebind.reporting import svg
 from kws_imagebind.reporting.matrix import MOST_FOLDED, Matrix, matrix_figure, never, occurring
 from kws_imagebind.reporting.predictions import Prediction
@@ -240,9 +240,9 @@ def _best_rule(outcomes: list[OpenSet]) -> str:
     return max(outcomes, key=lambda outcome: outcome.auroc.estimate).rule
 
 
-def _curve(outcome: OpenSet) -> Detection:
+def _curve(outcome: OpenSet) -> RocCurve:
     points = np.array(outcome.curve)
-    return Detection(np.empty(0), points[:, 1], points[:, 0], outcome.inside, outcome.outside)
+    return RocCurve(np.empty(0), points[:, 1], points[:, 0], outcome.inside, outcome.outside)
 
 
 def _listed(words: list[str]) -> str:

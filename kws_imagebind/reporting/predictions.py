@@ -11,7 +11,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def read_predictions(path: Path, keywords: Sequence[str] | None = None) -> tuple
         PredictionsError: the file is missing, not UTF-8 or not such a table; a row is cut short, repeats a path, has an
             unknown word or an empty cell, or a number that cannot be read. The message names the row.
     """
-    known = None if keywords is None else frozenset(keywords)
+    known = None if keywords is None else frozenset(word.casefold() for word in keywords)
     header, rows = _rows(path)
     seen: dict[str, int] = {}
     found = []
@@ -94,7 +94,26 @@ def read_predictions(path: Path, keywords: Sequence[str] | None = None) -> tuple
         found.append(line)
     if not found:
         raise PredictionsError(f"{path} has a header but no rows; expected one row for each clip")
-    return tuple(found)
+    return one_spelling(found, keywords or ())
+
+
+def one_spelling(predictions: Sequence[Prediction], words: Iterable[str] = ()) -> tuple[Prediction, ...]:
+    """The rows with every word spelt in one way, since upper and lower case are the same word.
+
+    Args:
+        predictions: the rows.
+        words: spellings to keep to; a word that is not among them keeps to its first label, or else prediction.
+
+    >>> one_spelling([Prediction("1.wav", "yes", "Yes")])[0].prediction
+    'yes'
+    """
+    spelling = {word.casefold(): word for word in words}
+    for word in (*(line.label for line in predictions), *(line.prediction for line in predictions)):
+        spelling.setdefault(word.casefold(), word)
+    return tuple(
+        replace(line, label=spelling[line.label.casefold()], prediction=spelling[line.prediction.casefold()])
+        for line in predictions
+    )
 
 
 def with_speakers_of_names(predictions: Sequence[Prediction]) -> tuple[Prediction, ...] | None:
@@ -167,7 +186,7 @@ def _prediction(cells: dict[str, str], where: str, known: frozenset[str] | None)
         if not cells[name]:
             raise PredictionsError(f"{where}: the {name} is empty")
     for name in ("label", "prediction"):
-        if known is not None and cells[name] not in known:
+        if known is not None and cells[name].casefold() not in known:
             words = ", ".join(sorted(known)[:8]) + (", …" if len(known) > 8 else "")
             raise PredictionsError(
                 f"{where}: the {name} '{cells[name]}' is not one of the {len(known)} words ({words})"

@@ -22,7 +22,7 @@ from kws_imagebind.embeddings.map import MOST, EmbeddingMap, MapError, read_map
 from kws_imagebind.metrics.agreement import Agreement, agreement
 from kws_imagebind.metrics.calibration import Calibration, reliability
 from kws_imagebind.metrics.intervals import Interval, by_speaker, mean_of_proportions, wilson
-from kws_imagebind.metrics.roc import Detection, detect
+from kws_imagebind.metrics.roc import RocCurve, roc_curve
 from kws_imagebind.reporting import page, results
 from kws_imagebind.reporting.folder import make_folder, write_all
 from kws_imagebind.reporting.predictions import (
@@ -178,11 +178,11 @@ class Report:
         return np.array([getattr(line, self.sureness) for line in self.predictions]) if self.sureness else None
 
     @cached_property
-    def detection(self) -> Detection | None:
+    def detection(self) -> RocCurve | None:
         """How well the margin, or the score, separates right predictions from wrong ones."""
         if self.margins is None or self.hits.all() or not self.hits.any():
             return None
-        return detect(self.margins, self.hits)
+        return roc_curve(self.margins, self.hits)
 
     @property
     def open_set(self) -> list[OpenSet]:
@@ -208,7 +208,7 @@ class Report:
         """How the intervals were made."""
         if self.speakers > 1:
             source = ", named by the files" if self.named else ""
-            return f"95 % intervals from a bootstrap over {self.speakers:,} speakers{source}"
+            return f"95 % intervals by speaker ({self.speakers:,} speakers{source})"
         why = "one speaker said all clips" if self.speakers else "the speakers are unknown"
         return f"95 % Wilson intervals, which treat clips as independent because {why}"
 

@@ -13,11 +13,9 @@ from torch import Tensor
 from kws_imagebind.encoders import Encoder, EncoderError, load_encoder
 from kws_imagebind.encoders.base import WindowEncoder
 from kws_imagebind.encoders.confidence import THRESHOLD, Confidence
+from kws_imagebind.readouts.fillers import filler_vectors
 from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
 from kws_imagebind.spotting.windows import FRAME, HOP, Heard, listen, listen_to, stretch
-from kws_imagebind.text.fillers import FILLERS
-
-NEAR = 0.7  # cosine; a filler that sounds so much like a keyword says nothing against it
 
 APART = 0.5  # s between the middles of two words that follow each other
 REACH = 0.25  # s from a window's middle to a word's loudest frame
@@ -85,13 +83,13 @@ class Detector:
 
     def __init__(self, encoder: Encoder, scorer: ZeroShotClassifier, threshold: float = THRESHOLD) -> None:
         if not isinstance(encoder, WindowEncoder):
-            raise EncoderError(f"encoder '{encoder.name}' does not tell where in a recording a word is; phonebind does")
+            raise EncoderError(f"encoder '{encoder.name}' cannot say where in a recording a word is; phonebind can")
         if not 0 <= threshold <= 1:
             raise EncoderError(f"threshold {threshold}; expected a number from 0 to 1, such as {THRESHOLD}")
         self.threshold = threshold
         self._encoder, self._scorer, self._window = encoder, scorer, encoder.window
         self._confidence = encoder.confidence()
-        self._fillers = fillers_for(encoder, scorer)
+        self._fillers = filler_vectors(encoder, scorer)
 
     def __call__(self, path: str | os.PathLike[str]) -> list[Hit]:
         """The words said in a recording, in the order of their times."""
@@ -112,13 +110,6 @@ class Detector:
     def hits(self, heard: Heard) -> list[Hit]:
         """The words said in what was heard."""
         return find_hits(heard, self._confidence, self.threshold, self._window)
-
-
-def fillers_for(encoder: Encoder, scorer: ZeroShotClassifier) -> Tensor:
-    """(fillers, dim): the vectors of words that sound like none of the keywords."""
-    others = ZeroShotClassifier(encoder, FILLERS).weights
-    apart = (others @ scorer.weights.T).amax(1) < NEAR
-    return others[apart] if apart.any() else others
 
 
 def find_hits(heard: Heard, confidence: Confidence, threshold: float, window: float) -> list[Hit]:

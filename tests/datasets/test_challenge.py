@@ -11,7 +11,8 @@ import soundfile
 import torch
 
 from kws_imagebind.datasets import Dataset, DatasetError, load_dataset
-from kws_imagebind.datasets.challenge import find_test_set, load_outsiders, silence_crops
+from kws_imagebind.datasets.challenge import find_test_set, silence_crops
+from kws_imagebind.datasets.registry import outsiders
 from kws_imagebind.embeddings.embed import embed
 from kws_imagebind.evaluation.evaluate import evaluate
 from kws_imagebind.readouts.base import Scores
@@ -123,8 +124,8 @@ def test_crops_of_one_file_are_heard_apart(
 
 
 def test_outsiders_are_other_words_and_noise_and_no_keyword(corpus: Path) -> None:
-    others = load_outsiders(corpus, "testing", "v0.02", ("YES", "no"))
-    assert Counter(each.label for each in others) == {"bed": 6, "tree": 6, "silence": 20}
+    others = outsiders(load_dataset("speech-commands", root=corpus, keywords="YES,no"))
+    assert Counter(each.label for each in others.utterances) == {"bed": 6, "tree": 6, "silence": 20}
 
 
 def test_the_seed_notebooks_candidates_come_in_its_order(corpus: Path) -> None:

@@ -14,11 +14,12 @@ import pytest
 import soundfile
 import torch
 
+from kws_imagebind.audio.files import extensions
 from kws_imagebind.datasets import DATASETS, Dataset, DatasetError, Utterance, load_dataset, sample, speech_commands
-from kws_imagebind.datasets.folder import audio_extensions
-from kws_imagebind.datasets.speech_commands import VERSIONS, official_split
+from kws_imagebind.datasets.registry import check_sibling, outsiders, sibling
+from kws_imagebind.datasets.speech_commands import VERSIONS, official_split, version_held
 from kws_imagebind.text.keywords import KeywordError
-from kws_imagebind.text.tasks import SPEECH_COMMANDS_WORDS
+from kws_imagebind.text.tasks import ADDED_IN_V2, SPEECH_COMMANDS_WORDS
 
 REAL = Path(__file__).parents[3] / "shared" / "data"
 CORPUS = "speech_commands_v0.02"
@@ -92,10 +93,10 @@ def test_testing_is_the_default_split_and_the_note_says_it_is_a_part(data: Path)
 @pytest.mark.parametrize("inner", [".", "SpeechCommands", f"SpeechCommands/{CORPUS}"])
 def test_the_corpus_is_found_from_each_of_its_folders(data: Path, inner: str, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = load_dataset("speech-commands", root=data)
-    assert load_dataset("speech-commands", root=data / inner) == expected
+    assert load_dataset("speech-commands", root=data / inner).utterances == expected.utterances
     monkeypatch.chdir(data / inner)
-    assert load_dataset("speech-commands", root=".") == expected
-    assert load_dataset("speech-commands", root=str(data / inner)) == expected
+    assert load_dataset("speech-commands", root=".").utterances == expected.utterances
+    assert load_dataset("speech-commands", root=str(data / inner)).utterances == expected.utterances
 
 
 def test_a_corpus_in_a_folder_of_another_name_is_found(tmp_path: Path) -> None:
@@ -109,6 +110,39 @@ def test_a_task_restricts_the_clips_and_keeps_every_candidate(data: Path) -> Non
     assert len(dataset.keywords) == 10
     assert dataset.targets.tolist() == [0, 1]  # yes, no
     assert dataset.targets.dtype == torch.int64
+
+
+def test_a_task_of_one_version_refuses_the_other(tmp_path: Path, data: Path) -> None:
+    with pytest.raises(DatasetError, match=r"'v1-30' is defined on Speech Commands v0\.01.*holds v0\.02.*--task v2-35"):
+        load_dataset("speech-commands", root=data / "SpeechCommands" / "speech_commands_v0.02", task="v1-30")
+    with pytest.raises(DatasetError, match=r"'v1-12' is defined on Speech Commands v0\.01"):
+        load_dataset("speech-commands", root=data, task="v1-12")  # found there, not named
+    _corpus(tmp_path / "old" / "speech_commands_v0.01")
+    with pytest.raises(DatasetError, match=r"'v2-10' is defined on Speech Commands v0\.02.*--task v1-30"):
+        load_dataset("speech-commands", root=tmp_path / "old", task="v2-10")
+    assert load_dataset("speech-commands", root=data, task="mini").task == "mini"  # of no version
+
+
+def test_a_renamed_corpus_is_known_by_the_words_it_holds(tmp_path: Path) -> None:
+    plain = _corpus(tmp_path / "unpacked")
+    newer = _corpus(tmp_path / "newer")
+    (newer / "backward").mkdir(exist_ok=True)
+    assert version_held(newer) == "v0.02"
+    assert version_held(plain) == ("v0.02" if any((plain / word).is_dir() for word in ADDED_IN_V2) else "v0.01")
+
+
+def test_the_other_words_and_the_noise_of_a_source_are_its_outsiders(tmp_path: Path) -> None:
+    for word in ("yes", "no", "lamp"):
+        _write(tmp_path / "mine" / word / "a_nohash_0.wav")
+    two = load_dataset("folder", root=tmp_path / "mine", keywords="yes,no")
+    assert [each.label for each in outsiders(two).utterances] == ["lamp"]
+    with pytest.raises(DatasetError, match=r"no clip of other words and no background noise.*fewer keywords"):
+        outsiders(load_dataset("folder", root=tmp_path / "mine"))
+    by_hand = Dataset("toy", two.utterances, two.keywords, "custom")
+    with pytest.raises(DatasetError, match="was made by hand"):
+        sibling(by_hand, "validation")
+    with pytest.raises(DatasetError, match=r"the prompt needs a validation split.*it has no splits"):
+        check_sibling(two, "validation", "the prompt")
 
 
 def test_version_1_is_read_by_its_own_name(tmp_path: Path) -> None:
@@ -138,7 +172,7 @@ def test_a_listed_clip_that_is_missing_is_named(data: Path) -> None:
 def test_a_missing_list_and_a_broken_list_are_named(data: Path) -> None:
     corpus = data / "SpeechCommands" / CORPUS
     (corpus / "testing_list.txt").write_text("yes/aaaa1111_nohash_0.wav\n\n")
-    with pytest.raises(DatasetError, match="a line that is no clip"):
+    with pytest.raises(DatasetError, match="a line that is not a clip"):
         load_dataset("speech-commands", root=data)
     (corpus / "testing_list.txt").unlink()
     with pytest.raises(DatasetError, match=r"lacks testing_list\.txt"):
@@ -257,7 +291,7 @@ def test_the_rule_cuts_at_a_tenth_and_a_fifth() -> None:
 
 
 def test_the_rule_needs_a_speaker() -> None:
-    with pytest.raises(DatasetError, match=r"'white_noise\.wav' is no clip of Speech Commands"):
+    with pytest.raises(DatasetError, match=r"'white_noise\.wav' is not a clip of Speech Commands"):
         official_split("_background_noise_/white_noise.wav")
 
 
@@ -285,12 +319,12 @@ def test_a_folder_of_words(tmp_path: Path) -> None:
     assert dataset.keywords == ("turn on", "yes")
     assert [utterance.speaker for utterance in dataset.utterances] == ["ab", None, None, None]
     assert (dataset.task, dataset.split) == ("folder", None)
-    assert dataset.note == "2 files passed over that are no audio libsndfile reads (.m4a, .txt)"
+    assert dataset.note == "2 files left out that cannot be read as audio (.m4a, .txt)"
 
 
 def test_the_extensions_are_libsndfiles() -> None:
-    assert {".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff", ".aif", ".au"} <= audio_extensions()
-    assert ".raw" not in audio_extensions()
+    assert {".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff", ".aif", ".au"} <= extensions(with_ffmpeg=False)
+    assert ".raw" not in extensions(with_ffmpeg=False)
 
 
 def test_keywords_choose_and_keep_those_without_clips(tmp_path: Path) -> None:
@@ -347,7 +381,7 @@ def _equals(root: Path) -> None:
         (_empty_word, r"no' holds no recording: it is empty; put WAV"),
         (_no_audio, r"yes' holds no recording: it holds only \.m4a; put WAV"),
         (_too_deep, r"mine' holds no recording: it holds folders, which are not searched"),
-        (_no_words, r"holds no folder named by a word; expected recordings such as"),
+        (_no_words, r"holds no folder with the name of a word; expected recordings such as"),
         (_same_words, r"folders 'Yes' and 'yes' name the same keyword"),
         (_equals, r"folder 'a=b' has a '='"),
     ],
@@ -359,7 +393,7 @@ def test_folders_that_are_no_data_set(tmp_path: Path, make: Callable[[Path], Non
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"nowhere' is no folder"):
+    with pytest.raises(DatasetError, match=r"nowhere' is not a folder"):
         load_dataset("folder", root=tmp_path / "nowhere")
 
 
@@ -458,7 +492,7 @@ def test_a_data_set_holds_together() -> None:
     utterance = Utterance(Path("1.wav"), "yes", None, "yes/1.wav")
     with pytest.raises(DatasetError, match="'toy' has no clips"):
         Dataset("toy", (), ("yes", "no"), "custom")
-    with pytest.raises(DatasetError, match="labelled yes, which is none of its keywords"):
+    with pytest.raises(DatasetError, match="labelled yes, which is not one of its keywords"):
         Dataset("toy", (utterance,), ("no", "stop"), "custom")
     with pytest.raises(DatasetError, match=r"names clip 'yes/1\.wav' 2 times"):
         Dataset("toy", (utterance, utterance), ("yes", "no"), "custom")
@@ -468,8 +502,12 @@ def test_a_data_set_holds_together() -> None:
     ("options", "error", "message"),
     [
         ({"name": "speech-command"}, DatasetError, r"did you mean speech-commands\?.*sample, speech-commands, folder"),
-        ({"name": "folder"}, DatasetError, r"needs the folder's path.*--data"),
-        ({"name": "sample", "root": "data"}, DatasetError, r"the bundled sample is not in 'data'"),
+        ({"name": "folder"}, DatasetError, r"needs the path of the folder.*--data"),
+        (
+            {"name": "sample", "root": "data"},
+            DatasetError,
+            r"'sample' takes no folder, and 'data' is given.*--dataset folder",
+        ),
         ({"name": "sample", "split": "testing"}, DatasetError, r"data set 'sample' has no split"),
         ({"name": "sample", "download": True}, DatasetError, r"data set 'sample' has no download"),
         ({"name": "folder", "root": ".", "version": "v0.01"}, DatasetError, r"data set 'folder' has no version"),
@@ -484,7 +522,7 @@ def test_options_that_make_no_sense(options: dict[str, Any], error: type[Excepti
 
 
 def test_speech_commands_options_that_make_no_sense(data: Path) -> None:
-    with pytest.raises(DatasetError, match=r"unknown split 'test'.*training, validation, testing, all"):
+    with pytest.raises(DatasetError, match=r"has no split 'test'; its splits are testing, training, validation, all"):
         load_dataset("speech-commands", root=data, split="test")
     with pytest.raises(DatasetError, match=r"unknown version 'v0\.03'.*v0\.01, v0\.02"):
         load_dataset("speech-commands", root=data, version="v0.03")

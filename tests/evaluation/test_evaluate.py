@@ -16,11 +16,14 @@ from sklearn.metrics import accuracy_score, cohen_kappa_score, confusion_matrix,
 from statsmodels.stats.proportion import proportion_confint
 
 from kws_imagebind.datasets import Dataset, Utterance
+from kws_imagebind.datasets.base import ClipIdentity
 from kws_imagebind.embeddings.embed import Embeddings, Skipped
-from kws_imagebind.evaluation.evaluate import Evaluation, evaluate, fit_on_validation
+from kws_imagebind.evaluation.evaluate import Evaluation, evaluate, fit_temperature_on
 from kws_imagebind.metrics.classification import MetricError
-from kws_imagebind.metrics.intervals import cluster_bootstrap
-from kws_imagebind.readouts.base import Scores
+from kws_imagebind.metrics.intervals import proportion_by_speaker
+from kws_imagebind.readouts.base import ScoreProtocol, Scores
+from kws_imagebind.reporting.comparison import compare
+from kws_imagebind.reporting.predictions import read_predictions
 from kws_imagebind.reporting.report import load_report
 
 WORDS = ("yes", "no", "up", "down", "left", "right", "lamp")
@@ -122,22 +125,23 @@ def test_results_hold_the_contract(tmp_path: Path) -> None:
 def test_intervals_draw_speakers_where_they_are_known_and_say_so_where_not() -> None:
     known, unknown, single = (evaluate(*example(speakers=speakers)) for speakers in (9, 0, 1))
     assert (
-        "bootstrap over 9 speakers" in str(known)
+        "by speaker (9 speakers)" in str(known)
         and known.as_dict()["metrics"]["accuracy"]["method"] == known.accuracy.method
     )
-    expected = cluster_bootstrap(
+    expected = proportion_by_speaker(
         [line.label == line.prediction for line in known.predictions], [line.speaker for line in known.predictions]
     )
     assert (known.accuracy.low, known.accuracy.high) == pytest.approx((expected.low, expected.high), abs=1e-3)
     assert {i.method for i in (known.top5_accuracy, known.macro_accuracy, known.per_class["yes"])} == {
-        "speaker-bootstrap"
+        "wilson-by-speaker"
     }
-    assert "Wilson; clips taken as independent, for speakers are unknown" in str(unknown)
-    assert "for one speaker said all clips" in str(single) and single.accuracy == unknown.accuracy
+    assert "Wilson; clips are treated as independent because speakers are unknown" in str(unknown)
+    assert "because one speaker said all clips" in str(single) and single.accuracy == unknown.accuracy
 
 
 def test_the_table_says_what_makes_a_number_believable() -> None:
     scores, audio = example(skipped=1)
+    scores = replace(scores, protocol=ScoreProtocol(templates=("{}",)))
     table = str(evaluate(scores, audio))
     for part in ("n = 200", "[", "chance", "14.3 %", "7 keywords", "tone-1", "9 speakers", "skipped", "'{}'"):
         assert part in table, part
@@ -212,12 +216,12 @@ def test_training_clips_in_a_testing_split_are_refused() -> None:
     clean = evaluate(scores, renamed(audio, names, name="speech-commands", split="testing"))
     assert not any("split" in warning for warning in clean.warnings)
     names[7] = TRAINING.format(7)
-    with pytest.raises(MetricError, match=r"1 of 40 clips of the testing split are of another.*0a7c2a8d_nohash_7"):
+    with pytest.raises(MetricError, match=r"1 of 40 clips of the testing split belong to another.*0a7c2a8d_nohash_7"):
         evaluate(scores, renamed(audio, names, name="speech-commands", split="testing"))
     own = evaluate(scores, renamed(audio, names))  # a folder may hold what it likes, but the reader is told
-    assert any("1 of 40 clips bear names of Speech Commands' training" in warning for warning in own.warnings)
+    assert any("1 of 40 clips have names of Speech Commands' training" in warning for warning in own.warnings)
     assert not any(
-        "bear names" in warning for warning in evaluate(scores, renamed(audio, names, name="sample")).warnings
+        "have names" in warning for warning in evaluate(scores, renamed(audio, names, name="sample")).warnings
     )
 
 
@@ -251,22 +255,52 @@ def test_embeddings_that_are_not_of_unit_norm_are_refused() -> None:
         evaluate(scores, replace(audio, features=features))
 
 
-def test_a_temperature_is_fitted_on_validation_clips_alone(tmp_path: Path) -> None:
+def test_a_temperature_is_never_fitted_on_reported_clips(tmp_path: Path) -> None:
     scores, audio = example(n=300, seed=1)
     validation = replace(audio, dataset=replace(audio.dataset, name="speech-commands", split="validation"))
-    temperature = fit_on_validation(scores, validation)
+    temperature = fit_temperature_on(scores, validation)
     result = evaluate(*example(n=300, seed=2), temperature=temperature)
-    assert result.calibration and result.calibration.ece < 0.1 and f"temperature {temperature:.3g}" in str(result)
+    assert result.calibration and result.calibration.ece < 0.1 and f"temperature {temperature.value:.3g}" in str(result)
     result.save(tmp_path)
     rows = list(csv.DictReader((tmp_path / "predictions.csv").read_text().splitlines()))
     sure = [float(row["confidence"]) for row in rows]
     right = [row["label"] == row["prediction"] for row in rows]
     assert np.mean(sure) == pytest.approx(np.mean(right), abs=0.06)
-    assert json.loads((tmp_path / "results.json").read_text())["calibration"]["temperature"] == temperature
-    for split in ("testing", "all", None):
-        wrong = replace(audio, dataset=replace(audio.dataset, split=split))
-        with pytest.raises(MetricError, match="fitted on the validation split, never on the clips it is tested with"):
-            fit_on_validation(scores, wrong)
+    assert json.loads((tmp_path / "results.json").read_text())["calibration"]["temperature"] == temperature.value
+    with pytest.raises(MetricError, match="300 of the 300 reported clips also chose the temperature"):
+        evaluate(scores, audio, temperature=temperature)
+    with pytest.raises(MetricError, match="fitted on clips that choose, such as the validation split"):
+        fit_temperature_on(scores, replace(audio, dataset=replace(audio.dataset, split="testing")))
+    by_hand = evaluate(*example(n=300, seed=2), temperature=0.1)
+    assert any("nothing says which clips chose it" in warning for warning in by_hand.warnings)
+
+
+def test_clips_that_trained_a_readout_are_refused_by_content_and_by_speaker() -> None:
+    scores, audio = example()
+    used = (audio.identities[3],)
+    with pytest.raises(MetricError, match="1 of the 200 reported clips also chose what the scores rest on"):
+        evaluate(replace(scores, protocol=ScoreProtocol("few-shot", support=used)), audio)
+    same_voice = (ClipIdentity("another clip", audio.utterances[0].speaker),)
+    warned = evaluate(replace(scores, protocol=ScoreProtocol("few-shot", support=same_voice)), audio)
+    assert any("by 1 speaker" in warning for warning in warned.warnings)
+    apart = ScoreProtocol("few-shot", support=same_voice, speakers_apart=True)
+    with pytest.raises(MetricError, match="keeps speakers apart"):
+        evaluate(replace(scores, protocol=apart), audio)
+
+
+def test_upper_and_lower_case_are_one_label_everywhere(tmp_path: Path) -> None:
+    scores, audio = example()
+    small = tuple(replace(each, label=each.label.lower()) for each in audio.utterances)
+    large = tuple(word.capitalize() for word in WORDS)
+    capital = evaluate(replace(scores, labels=large), replace(audio, utterances=small))
+    assert capital.accuracy == evaluate(scores, audio).accuracy
+    capital.save(tmp_path / "one")
+    report = load_report(tmp_path / "one")
+    assert report.accuracy.estimate == pytest.approx(capital.accuracy.estimate)
+    evaluate(scores, audio).save(tmp_path / "two")
+    runs = {name: read_predictions(tmp_path / name / "predictions.csv") for name in ("one", "two")}
+    found = compare(runs, {"one": large, "two": WORDS})
+    assert found.pairs[0].paired.difference == 0 and not found.warnings
 
 
 def test_the_protocol_and_the_habits_are_told() -> None:
@@ -277,5 +311,5 @@ def test_the_protocol_and_the_habits_are_told() -> None:
     truth, guess = audio.targets.numpy(), scores.values.argmax(1).numpy()
     assert found["kappa"] == pytest.approx(cohen_kappa_score(truth, guess))
     assert found["expected_accuracy"] == pytest.approx(np.mean(truth[:, None] == guess[None]))
-    for part in ("Cohen's kappa", "predictions are worth", "no probability until a temperature is fitted", "bf16"):
+    for part in ("Cohen's kappa", "effective number of classes", "a cosine is not a probability", "bf16"):
         assert part in table, part

@@ -18,7 +18,7 @@ import soundfile
 from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score, confusion_matrix
 
 from kws_imagebind.cli import main
-from kws_imagebind.metrics.intervals import cluster_bootstrap, wilson
+from kws_imagebind.metrics.intervals import proportion_by_speaker, wilson
 from kws_imagebind.reporting import page
 from kws_imagebind.reporting.predictions import Prediction, PredictionsError, predictions_csv
 from kws_imagebind.reporting.published import PUBLISHED
@@ -91,7 +91,7 @@ def test_numbers_are_scikit_learns_and_those_of_the_statistics(speakers: int) ->
     assert report.agreement.kappa == pytest.approx(cohen_kappa_score(said, heard))
     hits = [a == b for a, b in zip(said, heard, strict=True)]
     if speakers > 1:
-        expected = cluster_bootstrap(hits, [line.speaker for line in predictions])
+        expected = proportion_by_speaker(hits, [line.speaker for line in predictions])
     else:
         expected = wilson(sum(hits), len(hits))
         assert "treat clips as independent" in report.how
@@ -107,7 +107,7 @@ def test_the_page_needs_no_network_and_says_what_matters(tmp_path: Path) -> None
     assert not re.search(r"@import|url\(|https?://", text)
     assert page.tags.count("script") == 1 and allowed_script(text)
     assert "prefers-color-scheme: dark" in text
-    for part in ("A run", "300 clips", "chance 16.7 %", "bootstrap over 8 speakers", "Cohen's kappa", "never said"):
+    for part in ("A run", "300 clips", "chance 16.7 %", "by speaker (8 speakers)", "Cohen's kappa", "never said"):
         assert part in shown, part
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.md", "results.json"]
 
@@ -245,7 +245,7 @@ def test_a_bare_table_takes_its_speakers_from_the_file_names_and_says_so(tmp_pat
     assert report.speakers == 8 and report.accuracy == same.accuracy and report.per_class == same.per_class
     for text in (report.html(), report.markdown()):
         assert "taken from the file names" in text  # the notice
-        assert "bootstrap over 8 speakers, named by the files" in text  # the protocol
+        assert "by speaker (8 speakers, named by the files)" in text  # the protocol
     (tmp_path / "predictions.csv").write_text(predictions_csv((*named, replace(named[0], path="x.wav"))))
     other = load_report(tmp_path, WORDS)
     assert other.speakers == 0 and "the speakers are unknown" in other.html() and "file names" not in other.html()

@@ -8,6 +8,7 @@ from typing import Any
 
 from kws_imagebind.embeddings.embed import Embeddings
 from kws_imagebind.encoders import Encoder
+from kws_imagebind.evaluation.guards import check_disjoint
 from kws_imagebind.metrics.classification import MetricError, measure, ranking
 from kws_imagebind.metrics.intervals import Interval
 from kws_imagebind.metrics.paired import PairedComparison, compare_paired, holm, p_text
@@ -75,10 +76,9 @@ class PromptStudy:
         lines = [f"{'set':<{width}}  average    {'validation':<30}  {'testing':<30}  testing, less the bare word"]
         for trial in self.trials:
             found = trial.against_bare
-            less = "" if found is None else (
-                f"{100 * found.difference:+.1f} points [{100 * found.low:+.1f}, {100 * found.high:+.1f}], "
-                f"p = {p_text(found.p)}, {p_text(trial.corrected)} by Holm"
-            )  # fmt: skip
+            less = "" if found is None else found.difference_text
+            if found is not None and not found.identical:
+                less += f", {p_text(trial.corrected)} by Holm"
             validation, testing = str(trial.validation), str(trial.testing)
             lines.append(f"{trial.name:<{width}}  {trial.average:<9}  {validation:<30}  {testing:<30}  {less}".rstrip())
         best = ", ".join(f"'{template}'" for template in self.chosen.templates)
@@ -110,6 +110,18 @@ def by_template(encoder: Encoder, audio: Embeddings, templates: Sequence[str] | 
     return found
 
 
+def check_encoder(encoder: Encoder) -> None:
+    """Refuses, before any audio is read, an encoder for which there are no prompts to choose between.
+
+    Raises:
+        MetricError: it hears sounds and reads no sentences.
+    """
+    if encoder.default_template == BARE:
+        raise MetricError(
+            f"{encoder.name} hears sounds, not sentences: it always uses the bare word, so there is no prompt to choose"
+        )
+
+
 def study(
     encoder: Encoder,
     keywords: Sequence[str],
@@ -127,14 +139,11 @@ def study(
         sets: templates by name, besides the bare word; by default `prompts.TEMPLATE_SETS`.
 
     Raises:
-        MetricError: the validation clips are not of the validation split or the testing clips are, the two are of
-            other keywords, or the encoder hears sounds and reads no sentences.
+        MetricError: a clip is in both, the two are of other keywords, or the encoder hears sounds and reads no
+            sentences.
     """
-    if encoder.default_template == BARE:
-        raise MetricError(f"{encoder.name} hears sounds, not sentences: it only ever uses the bare word")
-    splits = (validation.dataset.split, testing.dataset.split)
-    if splits[0] != "validation" or splits[1] == "validation":
-        raise MetricError(f"clips of splits {splits[0]} and {splits[1]}; prompts are chosen on validation clips alone")
+    check_encoder(encoder)
+    check_disjoint(validation.identities, testing.identities, "the prompt")
     if validation.dataset.labels != testing.dataset.labels:
         raise MetricError("the validation and the testing clips are of other keywords; expected the same")
     tried = {BARE_SET: (BARE,), **(TEMPLATE_SETS if sets is None else sets)}
@@ -178,9 +187,7 @@ def _against(trial: Trial) -> dict[str, Any] | None:
     if found is None:
         return None
     return {
-        "estimate": found.difference,
-        "low": found.low,
-        "high": found.high,
+        **found.difference_as_dict(),
         "p": found.p,
         "p_holm": trial.corrected,
         "mcnemar_p": found.mcnemar,

@@ -22,10 +22,12 @@ from numpy.typing import NDArray
 from kws_imagebind.audio.files import load_audio
 from kws_imagebind.datasets import Utterance, load_dataset
 from kws_imagebind.datasets.speech_commands import noise_folder
+from kws_imagebind.embeddings.embed import embed
 from kws_imagebind.encoders.confidence import SUFFIX, Confidence
 from kws_imagebind.encoders.phonebind import WEIGHTS, PhoneBindEncoder
+from kws_imagebind.readouts.fillers import filler_scores, filler_vectors
+from kws_imagebind.readouts.rejection import Rejection, fit_rejection
 from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
-from kws_imagebind.spotting.detect import fillers_for
 from kws_imagebind.spotting.windows import HOP, Heard, listen_to
 from kws_imagebind.text.tasks import COMMANDS
 from kws_imagebind.training.corpora.shards import SAMPLE_RATE
@@ -91,28 +93,33 @@ def _kind(seconds: float, word: str, keywords: Sequence[str], scene: Soundscape)
 
 
 def fit(found: Examples) -> Confidence:
-    """The logistic regression of "was it said?" on both cosines, by Newton's method. Confusions do not count."""
-    weight = np.zeros(len(found.kinds))
-    for kind, share in SHARES.items():
-        weight[found.kinds == kind] = share / max(1, int((found.kinds == kind).sum()))
-    inputs = np.column_stack([found.cosines, np.ones(len(found.cosines))])
-    truth, numbers = (found.kinds == "keyword").astype(float), np.zeros(3)
-    ridge = 1e-6 * np.eye(3)  # keeps the numbers finite where the kinds never meet
-    for _ in range(100):
-        said = 1 / (1 + np.exp(-np.clip(inputs @ numbers, -30, 30)))
-        slope = inputs.T @ (weight * (truth - said)) - ridge @ numbers
-        bend = (inputs * (weight * said * (1 - said))[:, None]).T @ inputs + ridge
-        step = np.linalg.solve(bend, slope)
-        numbers = numbers + step * min(1.0, 5.0 / float(np.abs(step).max() + 1e-12))
-        if np.abs(step).max() < 1e-9:
-            break
-    return Confidence(*(round(float(number), 4) for number in numbers))
+    """The logistic regression of "was it said?" on both cosines, nearly unpenalised. Confusions do not count."""
+    from sklearn.linear_model import LogisticRegression
+
+    used = np.isin(found.kinds, list(SHARES))
+    kinds = found.kinds[used]
+    weight = np.array([SHARES[kind] / (kinds == kind).sum() for kind in kinds])
+    # Weights that sum to one want a large C; a trace of ridge keeps the numbers finite where the kinds never meet.
+    model = LogisticRegression(C=1e6, fit_intercept=False, solver="newton-cholesky", tol=1e-10, max_iter=1_000)
+    inputs = np.column_stack([found.cosines[used], np.ones(used.sum())])
+    model.fit(inputs, kinds == "keyword", weight)
+    return Confidence(*(round(number, 4) for number in model.coef_[0].tolist()))
+
+
+def thresholds(encoder: PhoneBindEncoder, root: Path, splits: Sequence[str] = SPLITS) -> Rejection:
+    """What tells ten commands from other words and from noise, best by macro accuracy on the clips that choose."""
+    scorer = ZeroShotClassifier(encoder, COMMANDS)
+    fillers = filler_vectors(encoder, scorer)
+    data = [load_dataset("speech-commands", root=root, split=split, task="v2-12") for split in splits]
+    heard = torch.cat([embed(encoder, each).features for each in data])
+    spoken = [utterance.label for each in data for utterance in each.utterances]
+    return fit_rejection(scorer(heard), filler_scores(heard, fillers), spoken)
 
 
 def gather(encoder: PhoneBindEncoder, root: Path, splits: Sequence[str] = SPLITS) -> Examples:
     """The examples of splits."""
     scorer = ZeroShotClassifier(encoder, COMMANDS)
-    fillers, found = fillers_for(encoder, scorer), []
+    fillers, found = filler_vectors(encoder, scorer), []
     for split in splits:
         scene = compose(clips(root, split), noises(root))
         heard = listen_to([torch.from_numpy(scene.samples)], encoder, scorer, fillers)
@@ -127,15 +134,17 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    found = gather(PhoneBindEncoder.from_weights(arguments.weights, device="cpu"), arguments.data)
+    encoder = PhoneBindEncoder.from_weights(arguments.weights, device="cpu")
+    found = gather(encoder, arguments.data)
     numbers = fit(found)
     digest = hashlib.sha256(arguments.weights.read_bytes()).hexdigest()
     counts = ", ".join(f"{int((found.kinds == kind).sum()):,} of kind {kind}" for kind in SHARES)
     path = arguments.weights.with_suffix(SUFFIX)
-    numbers.write(
-        path, digest, {"made_by": "python -m kws_imagebind.training.phonebind.confidence", "examples": counts}
-    )
-    print(f"{numbers} of {counts}, in {path}")
+    rejection = thresholds(encoder, arguments.data)
+    rounded = {name: round(value, 4) for name, value in rejection.as_dict().items()}
+    made = "python -m kws_imagebind.training.phonebind.confidence"
+    numbers.write(path, digest, {"rejection": rounded, "made_by": made, "examples": counts})
+    print(f"{numbers} of {counts}, {rounded}, in {path}")
 
 
 if __name__ == "__main__":
