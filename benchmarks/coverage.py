@@ -81,8 +81,8 @@ def published(hits: Array, clips: Array) -> dict[str, Limits]:
     """Published intervals of clustered proportions, at 95 %.
 
     The variance is the linearised one of the survey literature, with one degree of freedom fewer than speakers. Where
-    every clip is a hit it is 0, and the clips are then taken as independent, as the survey package of R does, but for
-    "first release", which then took a speaker as one clip.
+    every clip is a hit it is 0, and the clips are then taken as independent, but for "first release", which then took a
+    speaker as one clip.
     """
     n, speakers = clips.sum(1), clips.shape[1]
     p = hits.sum(1) / n
