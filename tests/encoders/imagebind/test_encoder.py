@@ -221,7 +221,7 @@ def test_the_folder_can_be_set_by_a_variable(
 @pytest.mark.parametrize("content", [b"", b"PK\x05\x06 and no more", b"\xff" * 300])
 def test_damaged_files_are_refused(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(EncoderError, match=f"{name} does not hold ImageBind weights"):
+    with pytest.raises(EncoderError, match=f"{name}' does not hold ImageBind weights"):
         load(tmp_path)
 
 
@@ -359,7 +359,7 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, value: torch.Te
 def test_odd_headers_are_refused(tmp_path: Path, header: bytes) -> None:
     name = "imagebind_huge.audio-text.safetensors"
     (tmp_path / name).write_bytes(len(header).to_bytes(8, "little") + header + b"1234")
-    with pytest.raises(EncoderError, match=f"{name} does not hold ImageBind weights"):
+    with pytest.raises(EncoderError, match=f"{name}' does not hold ImageBind weights"):
         load(tmp_path)
 
 
