@@ -198,7 +198,7 @@ def by_group(found: Retrieval, groups: Sequence[Hashable], level: float = 0.95) 
     intervals = {}
     for column, name in enumerate(found.names):
         left = found.values[:, column] - found.values[:, column].mean()
-        sums = SpeakerSums(np.bincount(code, weights=left, minlength=count), shares)
+        sums = SpeakerSums(np.bincount(code, weights=left, minlength=count).astype(np.float64), shares)
         seen = max(float(sums.squares.sum()), float((left**2).sum()))  # never better than independent queries
         intervals[name] = _interval(found, column, seen, shares, sums.freedom, level)
     return intervals
