@@ -190,6 +190,17 @@ class Enrolment:
         words = (*kept, *new.values())
         return replace(self, words=words)
 
+    def chosen(self, keywords: Sequence[str], encoder: Encoder) -> Enrolment:
+        """Typed words, each with its examples if it is enrolled.
+
+        Raises:
+            EnrolmentError, KeywordError, PronunciationError: as `enrol`.
+        """
+        self.check(encoder)
+        own = {word.label.casefold(): word for word in self.words}
+        typed = enrol(encoder, dict.fromkeys(keywords, ()), templates=self.templates, average=self.average)
+        return replace(self, words=tuple(own.get(word.label.casefold(), word) for word in typed.words))
+
     def without(self, labels: Sequence[str]) -> Enrolment:
         """The other words.
 
