@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 
 import kws_imagebind as kws
 from kws_imagebind.encoders.phonebind import PhoneBindEncoder
-from kws_imagebind.metrics.intervals import cluster_bootstrap
+from kws_imagebind.metrics.intervals import proportion_by_speaker
 from kws_imagebind.text.phonemes import Pronunciation, lookup
 from kws_imagebind.training.corpora.manifest import read_manifest
 from kws_imagebind.training.corpora.sample import speaker
@@ -210,8 +210,8 @@ def measure(encoder: PhoneBindEncoder, words: Sequence[NewWord], spoken: Sequenc
         for name, kept in rows.items():
             who = [each for each, chosen in zip(speakers, kept, strict=True) if chosen]
             print(
-                f"{reading:8} {name:20} top-1 of {FEW}: {cluster_bootstrap(few[kept], who)};  "
-                f"of {len(words):,}: {cluster_bootstrap(many[kept], who)}"
+                f"{reading:8} {name:20} top-1 of {FEW}: {proportion_by_speaker(few[kept], who)};  "
+                f"of {len(words):,}: {proportion_by_speaker(many[kept], who)}"
             )
 
 
@@ -231,7 +231,7 @@ def main() -> None:
         lost = record(spoken, folder)
         print(
             f"{len(spoken)} names by {len(VOICES)} voices, {lost} recordings left out (over 1.25 s, or not said); both "
-            f" read {same} of the names alike; intervals are from a bootstrap over the voices"
+            f" read {same} of the names alike; intervals are by voice"
         )
         measure(encoder, words, spoken, folder)
 

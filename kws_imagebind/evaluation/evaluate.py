@@ -25,7 +25,7 @@ from kws_imagebind.files import whole
 from kws_imagebind.metrics.agreement import Agreement, agreement
 from kws_imagebind.metrics.calibration import Calibration, calibration, fit_temperature, probabilities
 from kws_imagebind.metrics.classification import MetricError, Metrics, measure, ranking
-from kws_imagebind.metrics.intervals import Interval
+from kws_imagebind.metrics.intervals import BY_SPEAKER, Interval
 from kws_imagebind.readouts.base import Scores
 from kws_imagebind.readouts.rejection import Rejection
 from kws_imagebind.reporting.predictions import Prediction, predictions_csv
@@ -207,8 +207,8 @@ class Evaluation:
     def _intervals(self) -> str:
         """How the intervals were made, in words."""
         speakers = {utterance.speaker for utterance in self.audio.utterances}
-        if self.accuracy.method == "speaker-bootstrap":
-            return f"95 %, bootstrap over {len(speakers):,} speakers"
+        if self.accuracy.method == BY_SPEAKER:
+            return f"95 %, by speaker ({len(speakers):,} speakers)"
         why = "one speaker said all clips" if len(speakers) == 1 and None not in speakers else "speakers are unknown"
         return f"95 %, Wilson; clips taken as independent, for {why}"
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from kws_imagebind.metrics.classification import MetricError
 from kws_imagebind.metrics.intervals import Interval
-from kws_imagebind.metrics.roc import Detection, auroc_interval, detect
+from kws_imagebind.metrics.roc import RocCurve, auroc_interval, roc_curve
 from kws_imagebind.readouts.base import Scores
 from kws_imagebind.readouts.rejection import best, margin
 from kws_imagebind.text.tasks import SILENCE
@@ -37,7 +37,7 @@ class Outcome:
 
     rule: str
     outsiders: str
-    detection: Detection
+    detection: RocCurve
     auroc: Interval
     outside_speakers: int | None = None
 
@@ -110,5 +110,5 @@ def open_set(
                 out = [one for one, kept in zip(speakers[1], chosen, strict=True) if kept]
                 who, count = [*speakers[0], *out], None if None in out else len(set(out))
             area = auroc_interval(scores, positive, who)
-            outcomes.append(Outcome(rule, name, detect(scores, positive), area, count))
+            outcomes.append(Outcome(rule, name, roc_curve(scores, positive), area, count))
     return tuple(outcomes)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix, multiclass_stat_scores
 
-from kws_imagebind.metrics.intervals import Interval, by_speaker, cluster_bootstrap, mean_of_proportions, wilson
+from kws_imagebind.metrics.intervals import Interval, by_speaker, mean_of_proportions, proportion_by_speaker, wilson
 
 TOP_K = 5  # or all classes, where there are fewer
 
@@ -46,12 +46,12 @@ class Metrics:
 
 
 def measure(
-    scores: Tensor, targets: Tensor, confidence: float = 0.95, speakers: Sequence[str | None] | None = None
+    scores: Tensor, targets: Tensor, level: float = 0.95, speakers: Sequence[str | None] | None = None
 ) -> Metrics:
     """Every metric of this project from one table of scores.
 
-    Where classes tie, the one that comes first wins, in the prediction and in the top k alike. The intervals draw
-    speakers anew where every clip's is known and there are at least two; elsewhere they are Wilson's.
+    Where classes tie, the one that comes first wins, in the prediction and in the top k alike. The intervals go by
+    speaker where every clip's is known and there are at least two; elsewhere they are Wilson's.
 
     >>> scores = torch.tensor([[0.9, 0.1, 0.0], [0.2, 0.3, 0.1], [0.5, 0.4, 0.1]])
     >>> metrics = measure(scores, torch.tensor([0, 1, 1]))
@@ -63,7 +63,7 @@ def measure(
     Args:
         scores: (n, classes) floating point, the higher the better; any scale, since only the order counts.
         targets: (n,) int64, the index of each clip's true class.
-        confidence: level of the intervals.
+        level: confidence level of the intervals.
         speakers: who spoke each clip; None, or None among them, where that is unknown.
 
     Raises:
@@ -79,11 +79,11 @@ def measure(
     if speakers is not None and None not in speakers and len(set(speakers)) > 1:
         if len(speakers) != n:
             raise MetricError(f"{len(speakers)} speakers for the scores of {n} clips; expected one for each clip")
-        resampled = by_speaker((order[:, 0] == targets).numpy(), targets.numpy(), classes, speakers, confidence)
+        resampled = by_speaker((order[:, 0] == targets).numpy(), targets.numpy(), classes, speakers, level)
         within = (order[:, :k] == targets[:, None]).any(dim=1).numpy()
         return Metrics(
             accuracy=resampled.accuracy,
-            top_k_accuracy=cluster_bootstrap(within, speakers, confidence),
+            top_k_accuracy=proportion_by_speaker(within, speakers, level),
             k=k,
             macro_accuracy=resampled.macro,
             per_class=resampled.per_class,
@@ -91,11 +91,11 @@ def measure(
         )
     hits, totals = confusion.diagonal().tolist(), confusion.sum(dim=1).tolist()
     return Metrics(
-        accuracy=wilson(sum(hits), n, confidence),
-        top_k_accuracy=wilson(_hits_within(order, targets, k), n, confidence),
+        accuracy=wilson(sum(hits), n, level),
+        top_k_accuracy=wilson(_hits_within(order, targets, k), n, level),
         k=k,
-        macro_accuracy=mean_of_proportions(hits, totals, confidence),
-        per_class=tuple(wilson(*counts, confidence) for counts in zip(hits, totals, strict=True)),
+        macro_accuracy=mean_of_proportions(hits, totals, level),
+        per_class=tuple(wilson(*counts, level) for counts in zip(hits, totals, strict=True)),
         confusion=confusion,
     )
 

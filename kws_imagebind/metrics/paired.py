@@ -7,42 +7,51 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import bdtr
 
 from kws_imagebind.metrics.intervals import (
-    CHANCE_EXCESS,
-    RESAMPLES,
-    _codes,
-    _quantile,
-    _variance,
-    resampled_sums,
-    speakers_worth,
-    student_probability,
+    SpeakerSums,
+    normal_quantile,
+    proportion_by_speaker,
+    speaker_codes,
+    speaker_freedom,
+    student_p_value,
     student_quantile,
+    wilson,
 )
+
+CHANCE_EXCESS = 2  # times: how far speakers may by chance seem more alike than independent clips are
+IDENTICAL = "identical"  # `PairedComparison.method` where no clip is right in one run alone
 
 
 @dataclass(frozen=True)
 class PairedComparison:
     """One run against another on the same clips.
 
+    Where both runs are right on the same clips and wrong on the same clips, nothing was measured: the difference is 0,
+    it has no limits (nan), and `differing_at_most` says what other clips could still show.
+
     Attributes:
         difference: accuracy of the first run less that of the second, from -1 to 1.
-        low: lower confidence limit of the difference.
-        high: upper confidence limit of the difference.
+        low: lower confidence limit of the difference; nan if no clip is right in one run alone.
+        high: upper confidence limit of the difference; nan if no clip is right in one run alone.
         p: how likely a difference this large is where there is none: by Student's t from the same spread as the limits,
             or by `sign_flips` where that says more.
         mcnemar: the same from McNemar's exact test, which takes clips as independent.
         only_first: clips that the first run alone has right.
         only_second: clips that the second run alone has right.
         n: clips.
-        method: "paired-speaker-bootstrap", or "paired-normal" where speakers are unknown.
-        confidence: the level of the limits.
+        method: "paired-by-speaker", "paired-normal" where speakers are unknown, or "identical".
+        level: confidence level of the limits.
+        differing_at_most: upper limit of the share of other clips that one run alone has right.
 
     >>> print(compare_paired([1, 1, 1, 0, 1, 1], [1, 0, 1, 0, 0, 1]))
     +33.3 points [-20.9, +87.5], p = 0.5; McNemar's exact p = 0.5; right alone 2 against 0 of 6 clips
     >>> print(compare_paired([1], [0]))
     +100.0 points [-100.0, +100.0], p = 1; McNemar's exact p = 1; right alone 1 against 0 of 1 clips
+    >>> print(compare_paired([1, 0] * 100, [1, 0] * 100))
+    identical: right and wrong on the same 200 clips; at most 1.9 % of other clips could differ (95 % limit)
     """
 
     difference: float
@@ -54,30 +63,51 @@ class PairedComparison:
     only_second: int
     n: int
     method: str
-    confidence: float = 0.95
+    level: float = 0.95
+    differing_at_most: float = 1.0
+
+    @property
+    def identical(self) -> bool:
+        """Whether both runs are right on the same clips and wrong on the same clips."""
+        return self.only_first == self.only_second == 0
+
+    @property
+    def difference_text(self) -> str:
+        """The difference with its limits and p, or that there is none."""
+        if self.identical:
+            return (
+                f"identical: right and wrong on the same {self.n:,} clips; at most "
+                f"{100 * self.differing_at_most:.1f} % of other clips could differ ({100 * self.level:g} % limit)"
+            )
+        low, high = 100 * self.low, 100 * self.high
+        return f"{100 * self.difference:+.1f} points [{low:+.1f}, {high:+.1f}], {p_text(self.p)}"
+
+    def difference_as_dict(self) -> dict[str, float | str | None]:
+        """The difference for JSON; where the runs are identical it has no limits (None)."""
+        return {
+            "estimate": self.difference,
+            "low": None if self.identical else self.low,
+            "high": None if self.identical else self.high,
+            "method": self.method,
+            "differing_at_most": self.differing_at_most,
+        }
 
     def __str__(self) -> str:
-        low, high = 100 * self.low, 100 * self.high
+        if self.identical:
+            return self.difference_text
         return (
-            f"{100 * self.difference:+.1f} points [{low:+.1f}, {high:+.1f}], p = {p_text(self.p)}; McNemar's exact "
-            f"p = {p_text(self.mcnemar)}; right alone {self.only_first:,} against {self.only_second:,} "
-            f"of {self.n:,} clips"
+            f"{self.difference_text}; McNemar's exact {p_text(self.mcnemar)}; right alone {self.only_first:,} against "
+            f"{self.only_second:,} of {self.n:,} clips"
         )
 
 
 def compare_paired(
-    first: ArrayLike,
-    second: ArrayLike,
-    speakers: Sequence[Hashable] | None = None,
-    confidence: float = 0.95,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+    first: ArrayLike, second: ArrayLike, speakers: Sequence[Hashable] | None = None, level: float = 0.95
 ) -> PairedComparison:
     """How much better one run is than another on the same clips, and whether that can be chance.
 
-    Speakers are drawn anew with all of their clips; the spread of the difference over the draws gives its limits and
-    its p, both by Student's t with the degrees of freedom of `cluster_bootstrap`. Without speakers the clips are taken
-    as independent and the spread is that of the clips' differences.
+    The spread of the speakers' net gains gives the difference its limits and its p, both by Student's t with
+    `speaker_freedom`. Without speakers the clips are taken as independent and the spread is that of the clips.
 
     A few clips, or gains that happen to be the same for every speaker, show less spread than there is. So the variance
     is never taken for less than that of independent clips with half a clip more in each cell of the two-by-two table
@@ -89,38 +119,44 @@ def compare_paired(
         first: (n,) true or 1 for a clip that the first run has right.
         second: the same of the second run, the clips in the same order.
         speakers: who spoke each clip, or None where that is unknown.
-        confidence: level of the limits.
-        resamples: how many times the speakers are drawn.
-        seed: of the draws.
+        level: confidence level of the limits.
 
     Raises:
         ValueError: the runs differ in length or have no clips; fewer than two speakers.
     """
-    _quantile(confidence)
+    normal_quantile(level)
     one, two = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
     if one.shape != two.shape or one.ndim != 1 or not len(one):
         raise ValueError(f"runs of shape {one.shape} and {two.shape}; expected the same clips, at least one, in both")
     gains = one.astype(np.float64) - two
     estimate, n = float(gains.mean()), len(gains)
     only = int((one & ~two).sum()), int((two & ~one).sum())
+    differing = _differing_at_most(one != two, speakers, level)
+    if sum(only) == 0:
+        return PairedComparison(0.0, math.nan, math.nan, 1.0, 1.0, 0, 0, n, IDENTICAL, level, differing)
     if speakers is None:
         spread, freedom, method = float(gains.var()) / max(1, n - 1), float(max(1, n - 1)), "paired-normal"
         exact, floor = mcnemar(*only), _agresti_min(*only, n)
     else:
-        code, count = _codes(speakers, n)
-        sizes = np.bincount(code, minlength=count).astype(np.float64)
-        won = np.bincount(code, gains, count)
-        drawn = resampled_sums(np.stack([won, sizes], 1), resamples, seed)
-        spread, freedom = _variance(drawn[:, 0] / drawn[:, 1], count), speakers_worth(sizes) - 1
-        method = "paired-speaker-bootstrap"
+        code, count = speaker_codes(speakers, n)
+        sizes, won = np.bincount(code, minlength=count).astype(np.float64), np.bincount(code, gains, count)
+        sums = SpeakerSums(won - estimate * sizes, sizes / n)
+        spread, freedom, method = float(sums.squares.sum()) / n**2, speaker_freedom(sums.shares), "paired-by-speaker"
         exact, floor = sign_flips(won.astype(np.int64).tolist()), _agresti_min(*only, n) / CHANCE_EXCESS
     error = math.sqrt(max(spread, floor))
-    half = student_quantile(confidence, freedom) * error
-    p = max(exact, 1 - student_probability(abs(estimate) / error, freedom))
+    half = student_quantile(level, freedom) * error
+    p = max(exact, student_p_value(estimate / error, freedom))
     low, high = max(-1.0, estimate - half), min(1.0, estimate + half)
-    if p > 1 - confidence:
+    if p > 1 - level:
         low, high = min(low, 0.0), max(high, 0.0)
-    return PairedComparison(estimate, low, high, p, mcnemar(*only), *only, n, method, confidence)
+    return PairedComparison(estimate, low, high, p, mcnemar(*only), *only, n, method, level, differing)
+
+
+def _differing_at_most(differs: NDArray[np.bool_], speakers: Sequence[Hashable] | None, level: float) -> float:
+    """Upper limit of the share of clips on which one run alone is right."""
+    if speakers is None:
+        return wilson(int(differs.sum()), len(differs), level).high
+    return proportion_by_speaker(differs, speakers, level).high
 
 
 def _agresti_min(only_first: int, only_second: int, n: int) -> float:
@@ -132,22 +168,17 @@ def _agresti_min(only_first: int, only_second: int, n: int) -> float:
 def mcnemar(only_first: int, only_second: int) -> float:
     """McNemar's exact test (1947, Psychometrika 12:153-157): two-sided p of the clips that only one run has right.
 
-    Under the null hypothesis each of them is a fair coin. Whole numbers keep it exact for any count.
+    Under the null hypothesis each of them is a fair coin.
 
-    >>> mcnemar(10, 2), mcnemar(0, 0)
-    (0.03857421875, 1.0)
+    >>> round(mcnemar(10, 2), 6), mcnemar(0, 0)
+    (0.038574, 1.0)
 
     Raises:
         ValueError: a count is negative.
     """
     if only_first < 0 or only_second < 0:
         raise ValueError(f"{only_first} and {only_second} clips; expected counts from 0")
-    n, fewer = only_first + only_second, min(only_first, only_second)
-    tail = term = 1
-    for k in range(1, fewer + 1):
-        term = term * (n - k + 1) // k
-        tail += term
-    return min(1.0, 2 * tail / 2**n)
+    return min(1.0, 2 * float(bdtr(min(only_first, only_second), only_first + only_second, 0.5)))
 
 
 def sign_flips(gains: Sequence[int]) -> float:
@@ -194,6 +225,6 @@ def p_text(p: float) -> str:
     """A p value as it is printed.
 
     >>> p_text(0.0312), p_text(0.00004), p_text(1.0)
-    ('0.031', '<0.0001', '1')
+    ('p = 0.031', 'p < 0.0001', 'p = 1')
     """
-    return "<0.0001" if p < 0.0001 else f"{p:.2g}"
+    return "p < 0.0001" if p < 0.0001 else f"p = {p:.2g}"

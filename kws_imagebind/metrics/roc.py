@@ -8,19 +8,31 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kws_imagebind.metrics.intervals import Interval, proportion_limits, speakers_worth
+from kws_imagebind.metrics.intervals import (
+    BY_SPEAKER,
+    DesignEffect,
+    Interval,
+    SpeakerSums,
+    codes_of_clips,
+    normal_quantile,
+    wilson_at,
+)
+
+BY_CLIP = "wilson-by-clip"  # `Interval.method` where speakers are unknown
 
 
 @dataclass(frozen=True)
-class Detection:
-    """What every threshold would do; a score at or above the threshold is accepted.
+class RocCurve:
+    """The receiver operating characteristic: what every threshold would do.
+
+    A score at or above the threshold is accepted.
 
     Attributes:
         thresholds: (k,) from above the highest score, where nothing is accepted, to the lowest, where everything is.
         accepted: (k,) share of the positives accepted: the true positive rate, rising from 0 to 1.
         false_alarms: (k,) share of the negatives accepted: the false positive rate, rising from 0 to 1.
-        positives: how many should be accepted.
-        negatives: how many should be rejected.
+        positives: how many scores should be accepted.
+        negatives: how many scores should be rejected.
     """
 
     thresholds: NDArray[np.float64]
@@ -47,10 +59,10 @@ class Detection:
         return float(self.false_alarms[np.argmax(self.accepted >= accepted - 1e-12)])
 
 
-def detect(scores: ArrayLike, positive: ArrayLike) -> Detection:
+def roc_curve(scores: ArrayLike, positive: ArrayLike) -> RocCurve:
     """Every threshold on scores of positives and negatives.
 
-    >>> found = detect([0.9, 0.8, 0.7, 0.1], [True, True, False, False])
+    >>> found = roc_curve([0.9, 0.8, 0.7, 0.1], [True, True, False, False])
     >>> found.auroc, found.eer, found.false_alarms_at(0.95)
     (1.0, 0.0, 0.0)
 
@@ -66,12 +78,12 @@ def detect(scores: ArrayLike, positive: ArrayLike) -> Detection:
     if not positives or not negatives or np.isnan(values).any():
         raise ValueError(
             f"{positives} clips to accept, {negatives} to reject and {int(np.isnan(values).sum())} scores that "
-            "are nan; expected some of the first two and none of the last"
+            "are nan; expected at least one clip of each kind and a number for each score"
         )
     order = np.argsort(-values, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(values[order])), len(values) - 1)  # equal scores share a threshold
     hits = np.cumsum(truth[order])[ends]
-    return Detection(
+    return RocCurve(
         thresholds=np.concatenate([[np.inf], values[order][ends]]),
         accepted=np.concatenate([[0.0], hits / positives]),
         false_alarms=np.concatenate([[0.0], (ends + 1 - hits) / negatives]),
@@ -84,43 +96,61 @@ def auroc_interval(
     scores: ArrayLike,
     positive: ArrayLike,
     speakers: Sequence[Hashable | None] | None = None,
-    confidence: float = 0.95,
-    resamples: int = 1_000,
-    seed: int = 0,
+    level: float = 0.95,
 ) -> Interval:
-    """The area under the ROC curve with limits from a bootstrap over speakers, or over clips where one is unknown.
+    """The area under the ROC curve with limits by speaker, or by clip where a speaker is unknown.
 
-    The variance v of the area over the draws says how many independent clips it is worth, A (1 - A) / v, and the limits
-    are Wilson's at that number, so that an area of 1 leaves doubt too. What to accept and what to reject may come from
-    very different numbers of speakers (a hundred voices against six recordings of noise): Student's t and the mending
-    of v go by the class whose clips are of fewer, counted as `cluster_bootstrap` counts them. A class of one speaker
-    says nothing of others, and the limits are 0 and 1.
+    The area is the mean, over the positives, of the share of negatives below each, and just as well the mean over the
+    negatives of the share of positives above each. So its variance is the sum of the variances of these two means, each
+    over its speakers (DeLong, DeLong and Clarke-Pearson 1988, Biometrics 44:837-845; by clusters: Obuchowski 1997,
+    Biometrics 53:567-578). Each of the two gets its `DesignEffect` as a proportion does, and the limits are Wilson's at
+    the number of independent clips that the variance stands for, so that an area of 1 leaves doubt too, and no jump to
+    it. What to accept and what to reject may come from very different numbers of speakers (a hundred voices against six
+    recordings of noise): each side has its own. A side of one speaker says nothing of others, and the limits are 0
+    and 1.
 
     >>> found = auroc_interval([0.9, 0.8, 0.7, 0.1, 0.2, 0.3], [1, 1, 1, 0, 0, 0])
     >>> print(f"{found.estimate} [{found.low:.2f}, {found.high}]")
-    1.0 [0.44, 1.0]
+    1.0 [0.25, 1.0]
 
     Raises:
-        ValueError: as `detect`.
+        ValueError: as `roc_curve`, or `level` is not between 0 and 1.
     """
+    normal_quantile(level)
     values, truth = np.asarray(scores, dtype=np.float64), np.asarray(positive, dtype=bool)
-    area, n = detect(values, truth).auroc, len(values)
-    known = speakers is not None and None not in speakers and len(set(speakers)) > 1
-    numbers: dict[Hashable, int] = {}
-    who = list(speakers) if known and speakers is not None else list(range(n))
-    code = np.array([numbers.setdefault(each, len(numbers)) for each in who])
-    order = np.argsort(-values, kind="stable")
-    starts = np.append(0, np.flatnonzero(np.diff(values[order])) + 1)  # equal scores fall together
-    rng, clusters, areas = np.random.default_rng(seed), len(numbers), []
-    for _ in range(resamples):
-        times = np.bincount(rng.integers(clusters, size=clusters), minlength=clusters)[code][order]
-        hits = np.add.reduceat(times * truth[order], starts)
-        alarms = np.add.reduceat(times * ~truth[order], starts)
-        if hits.sum() and alarms.sum():
-            above = np.cumsum(hits) - hits / 2
-            areas.append(float((alarms * above).sum() / hits.sum() / alarms.sum()))
-    worth = min(speakers_worth(np.bincount(code[kept]).astype(np.float64)) for kept in (truth, ~truth))
-    variance = float(np.var(areas)) * worth / max(worth - 1, 1e-3)  # mended: drawn from themselves
-    low, high = proportion_limits(area, area * (1 - area) / variance if variance else worth, worth, confidence)
-    method = "speaker-bootstrap" if known else "clip-bootstrap"
-    return Interval(area, low, high, n, method, confidence)
+    area, n = roc_curve(values, truth).auroc, len(values)
+    code, known = codes_of_clips(speakers, n)
+    count = int(code.max()) + 1
+    beaten, beating = _shares_below(values[truth], values[~truth]), 1 - _shares_below(values[~truth], values[truth])
+    sides = [_side(beaten, code[truth], count), _side(beating, code[~truth], count)]
+    method = BY_SPEAKER if known else BY_CLIP
+    if min(np.count_nonzero(side.shares) for side in sides) < 2:
+        return Interval(area, 0.0, 1.0, n, method, level)
+    effective, freedom = _effective(area, sides, (len(beaten), len(beating)))
+    return Interval(area, *wilson_at(area, effective, freedom, level), n, method, level)
+
+
+def _shares_below(values: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The share of `others` below each value, those that equal it counting half."""
+    ordered = np.sort(others)
+    return (np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")) / 2 / len(others)
+
+
+def _side(shares_below: NDArray[np.float64], code: NDArray[np.int64], speakers: int) -> SpeakerSums:
+    """The positives or the negatives, by speaker."""
+    sums = np.bincount(code, shares_below - shares_below.mean(), speakers).astype(np.float64)
+    return SpeakerSums(sums, np.bincount(code, minlength=speakers).astype(np.float64) / len(code))
+
+
+def _effective(area: float, sides: Sequence[SpeakerSums], clips: tuple[int, int]) -> tuple[float, float]:
+    """How many independent clips the variance of the area stands for, and its degrees of freedom."""
+    found = [
+        DesignEffect.shrunk(area, n, float(side.squares.sum()), side.shares, side.freedom, len(sides))
+        for side, n in zip(sides, clips, strict=True)
+    ]
+    parts = [each.effect / n for each, n in zip(found, clips, strict=True)]
+    freedom = sum(parts) ** 2 / sum(part**2 / each.freedom for part, each in zip(parts, found, strict=True))
+    # A speaker on both sides ties the two; as the sides' own variances, this fades where no pair is inverted.
+    both, few = 2 * float(sides[0].residuals @ sides[1].residuals) / (clips[0] * clips[1]), min(clips)
+    tie = both * few / (1 + few * area * (1 - area))
+    return 1 / max(sum(parts) + tie, max(parts)), freedom

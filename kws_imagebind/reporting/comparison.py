@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from kws_imagebind.metrics.intervals import Interval, cluster_bootstrap, wilson
+from kws_imagebind.metrics.intervals import Interval, proportion_by_speaker, wilson
 from kws_imagebind.metrics.paired import PairedComparison, compare_paired, holm, p_text
 from kws_imagebind.reporting.predictions import Prediction, PredictionsError
 
@@ -28,6 +28,7 @@ class Pair:
         corrected_mcnemar: McNemar's exact p after the same correction.
         words: (word, clips that the first alone has right, clips that the second alone has right, clips), those with
             the largest change first.
+        differing_predictions: clips for which the two runs predict different words, right or wrong.
     """
 
     first: str
@@ -36,13 +37,16 @@ class Pair:
     corrected: float
     corrected_mcnemar: float
     words: tuple[tuple[str, int, int, int], ...]
+    differing_predictions: int
 
     def as_dict(self) -> dict[str, Any]:
         found = self.paired
         return {
             "first": self.first,
             "second": self.second,
-            "difference": {"estimate": found.difference, "low": found.low, "high": found.high, "method": found.method},
+            "difference": found.difference_as_dict(),
+            "identical": found.identical,
+            "differing_predictions": self.differing_predictions,
             "p": found.p,
             "p_holm": self.corrected,
             "mcnemar": {"p": found.mcnemar, "p_holm": self.corrected_mcnemar},
@@ -63,7 +67,7 @@ class Comparison:
         pairs: every run against every later one.
         n: clips compared.
         left_out: clips that are not in every run.
-        speakers: how many speakers were drawn from; 0 where they are unknown.
+        speakers: how many people spoke; 0 where that is unknown.
         warnings: what a reader should know before believing the differences.
     """
 
@@ -89,11 +93,11 @@ class Comparison:
         width = max(len(name) for name in self.accuracies)
         lines = [f"{name:<{width}}  {interval}" for name, interval in self.accuracies.items()]
         for pair in self.pairs:
-            lines += ["", f"{pair.first} less {pair.second}", *_told(pair, len(self.pairs))]
+            lines += ["", f"{pair.first} less {pair.second}", *_lines(pair, len(self.pairs))]
         how = (
-            f"95 %, bootstrap over {self.speakers:,} speakers; McNemar's test takes clips as independent"
+            f"95 %, by speaker ({self.speakers:,} speakers); McNemar's test takes clips as independent"
             if self.speakers
-            else "95 %; clips taken as independent, for speakers are unknown"
+            else "95 %; clips are taken as independent, because speakers are unknown"
         )
         lines += ["", f"intervals  {how}"]
         if self.left_out:
@@ -133,11 +137,11 @@ def compare(
     every = {path for table in tables.values() for path in table}
     return Comparison(
         accuracies={
-            name: cluster_bootstrap(own, speakers) if speakers else wilson(sum(own), len(own))
+            name: proportion_by_speaker(own, speakers) if speakers else wilson(sum(own), len(own))
             for name, own in hits.items()
         },
         pairs=tuple(
-            Pair(one, two, found, p, exact, _words(labels, hits[one], hits[two]))
+            Pair(one, two, found, p, exact, _words(labels, hits[one], hits[two]), _differing(tables, one, two, shared))
             for (one, two), found, p, exact in zip(pairs, paired, corrected, mcnemars, strict=True)
         ),
         n=len(shared),
@@ -188,6 +192,10 @@ def _speakers(tables: Mapping[str, Mapping[str, Prediction]], shared: Sequence[s
     return None
 
 
+def _differing(tables: Mapping[str, Mapping[str, Prediction]], first: str, second: str, shared: Sequence[str]) -> int:
+    return sum(tables[first][path].prediction != tables[second][path].prediction for path in shared)
+
+
 def _words(
     labels: Sequence[str], first: Sequence[bool], second: Sequence[bool]
 ) -> tuple[tuple[str, int, int, int], ...]:
@@ -199,16 +207,19 @@ def _words(
     return tuple(sorted(rows, key=lambda row: (-abs(row[1] - row[2]), -row[1] - row[2], row[0])))
 
 
-def _told(pair: Pair, pairs: int) -> list[str]:
+def _lines(pair: Pair, pairs: int) -> list[str]:
+    """What the comparison prints of one pair."""
     found = pair.paired
+    if found.identical:
+        same = f"{found.n:,} of {found.n:,} predictions" if not pair.differing_predictions else "not every prediction"
+        return [f"  difference  {found.difference_text}", f"  the same    {same}"]
     holms = f", {p_text(pair.corrected)} by Holm of {pairs}" if pairs > 1 else ""
     exact = f", {p_text(pair.corrected_mcnemar)} by Holm" if pairs > 1 else ""
     gained = [f"{word} {won - lost:+d} of {n}" for word, won, lost, n in pair.words if won > lost][:5]
     behind = [f"{word} {won - lost:+d} of {n}" for word, won, lost, n in pair.words if won < lost][:5]
     return [
-        f"  difference  {100 * found.difference:+.1f} points [{100 * found.low:+.1f}, {100 * found.high:+.1f}], "
-        f"p = {p_text(found.p)}{holms}",
-        f"  McNemar     exact p = {p_text(found.mcnemar)}{exact}; right alone {found.only_first:,} against "
+        f"  difference  {found.difference_text}{holms}",
+        f"  McNemar     exact {p_text(found.mcnemar)}{exact}; right alone {found.only_first:,} against "
         f"{found.only_second:,} clips",
         f"  words won   {', '.join(gained) or 'none'}",
         f"  words lost  {', '.join(behind) or 'none'}",

@@ -26,7 +26,7 @@ from kws_imagebind.files import whole
 from kws_imagebind.metrics.agreement import Agreement, agreement
 from kws_imagebind.metrics.calibration import Calibration, reliability
 from kws_imagebind.metrics.intervals import Interval, by_speaker, mean_of_proportions, wilson
-from kws_imagebind.metrics.roc import Detection, detect
+from kws_imagebind.metrics.roc import RocCurve, roc_curve
 from kws_imagebind.reporting import svg
 from kws_imagebind.reporting.predictions import Prediction, find_predictions, read_predictions
 from kws_imagebind.reporting.published import PUBLISHED, PublishedResult
@@ -162,11 +162,11 @@ class Report:
         return np.array([getattr(line, self.sureness) for line in self.predictions]) if self.sureness else None
 
     @cached_property
-    def detection(self) -> Detection | None:
+    def detection(self) -> RocCurve | None:
         """How well the margin, or the score, tells right predictions from wrong ones."""
         if self.margins is None or self.hits.all() or not self.hits.any():
             return None
-        return detect(self.margins, self.hits)
+        return roc_curve(self.margins, self.hits)
 
     @property
     def open_set(self) -> list[dict[str, Any]]:
@@ -191,7 +191,7 @@ class Report:
     def how(self) -> str:
         """How the intervals were made."""
         if self.speakers > 1:
-            return f"95 % intervals from a bootstrap over {self.speakers:,} speakers"
+            return f"95 % intervals by speaker ({self.speakers:,} speakers)"
         why = "one speaker said all clips" if self.speakers else "speakers are unknown"
         return f"95 % Wilson intervals that take clips as independent, for {why}"
 
@@ -413,9 +413,9 @@ def _best_rule(outcomes: list[dict[str, Any]]) -> str:
     return str(max(outcomes, key=lambda outcome: outcome["auroc"]["estimate"])["rule"])
 
 
-def _curve(outcome: dict[str, Any]) -> Detection:
+def _curve(outcome: dict[str, Any]) -> RocCurve:
     points = np.array(outcome["curve"])
-    return Detection(np.empty(0), points[:, 1], points[:, 0], outcome["inside"], outcome["outside"])
+    return RocCurve(np.empty(0), points[:, 1], points[:, 0], outcome["inside"], outcome["outside"])
 
 
 def _published(result: PublishedResult, same: bool) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from kws_imagebind.metrics.calibration import Calibration
 from kws_imagebind.metrics.intervals import Interval, wilson
-from kws_imagebind.metrics.roc import Detection
+from kws_imagebind.metrics.roc import RocCurve
 from kws_imagebind.reporting.predictions import Prediction
 
 LETTER = 6.6  # pixels of a letter at 12 px, on average
@@ -177,7 +177,7 @@ def margin_figure(margins: np.ndarray, hits: np.ndarray, name: str = "margin", g
     )
 
 
-def det_figure(found: Detection) -> str:
+def det_figure(found: RocCurve) -> str:
     """Misses against false alarms on probit axes (Martin et al. 1997, Eurospeech), where a good detector runs low."""
     scale = _Probit(64, 424)
     parts = []
@@ -201,7 +201,7 @@ def det_figure(found: Detection) -> str:
     return _svg(440, 424, "".join(parts), f"detection error trade-off, equal error rate {100 * equal:.1f} %")
 
 
-def roc_figure(found: Detection) -> str:
+def roc_figure(found: RocCurve) -> str:
     """Keywords accepted against false alarms, from the strictest threshold to the loosest."""
     x, y = _Scale(0, 1, 64, 424), _Scale(0, 1, 380, 20)
     parts = _axes(x, y)

@@ -232,7 +232,7 @@ def test_runs_are_compared_and_written_for_mteb(capsys: pytest.CaptureFixture[st
     found = json.loads(out)
     assert code == 0 and found["n"] == 90 and found["pairs"][0]["difference"]["estimate"] == 0
     text = run(capsys, "compare", "a", "b")[1]
-    assert "a less b" in text and "bootstrap over 9 speakers" in text
+    assert "a less b" in text and "by speaker (9 speakers)" in text
     assert "chose from other candidates" not in text
     ten = "yes,no,up,down,left,right,on,off,stop,go"
     run(capsys, "evaluate", "--keywords", f"{ten},visual", "--output", "c")

@@ -213,7 +213,7 @@ def test_statistics_say_what_evaluate_says(answers: Answers, encoder: Encoder, s
     assert f"{100 * expected.accuracy.estimate:.1f} %" in told and "n = 100 clips; chance 2.9 %" in told
     assert f"[{100 * expected.accuracy.low:.1f}, {100 * expected.accuracy.high:.1f}]" in told
     assert "bundled sample, synthetic voices; 100 of 315 clips, drawn with seed 3" in told
-    assert "bootstrap over 9 speakers" in told and encoder.fingerprint in told
+    assert "by speaker (9 speakers)" in told and encoder.fingerprint in told
     cells = re.findall(r"<title>(\w+) heard as (\w+): (\d+) of", last)
     counts = expected.metrics.confusion.nonzero().tolist()
     assert {(spoken, heard): int(n) for spoken, heard, n in cells} == {

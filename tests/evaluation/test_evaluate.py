@@ -21,7 +21,7 @@ from kws_imagebind.embeddings.embed import Embeddings, Skipped
 from kws_imagebind.evaluation.evaluate import Evaluation, evaluate, fit_temperature_on
 from kws_imagebind.evaluation.guards import identities
 from kws_imagebind.metrics.classification import MetricError
-from kws_imagebind.metrics.intervals import cluster_bootstrap
+from kws_imagebind.metrics.intervals import proportion_by_speaker
 from kws_imagebind.readouts.base import ScoreProtocol, Scores
 from kws_imagebind.reporting.report import load_report
 
@@ -124,15 +124,15 @@ def test_results_hold_the_contract(tmp_path: Path) -> None:
 def test_intervals_draw_speakers_where_they_are_known_and_say_so_where_not() -> None:
     known, unknown, single = (evaluate(*example(speakers=speakers)) for speakers in (9, 0, 1))
     assert (
-        "bootstrap over 9 speakers" in str(known)
+        "by speaker (9 speakers)" in str(known)
         and known.as_dict()["metrics"]["accuracy"]["method"] == known.accuracy.method
     )
-    expected = cluster_bootstrap(
+    expected = proportion_by_speaker(
         [line.label == line.prediction for line in known.predictions], [line.speaker for line in known.predictions]
     )
     assert (known.accuracy.low, known.accuracy.high) == pytest.approx((expected.low, expected.high), abs=1e-3)
     assert {i.method for i in (known.top5_accuracy, known.macro_accuracy, known.per_class["yes"])} == {
-        "speaker-bootstrap"
+        "wilson-by-speaker"
     }
     assert "Wilson; clips taken as independent, for speakers are unknown" in str(unknown)
     assert "for one speaker said all clips" in str(single) and single.accuracy == unknown.accuracy

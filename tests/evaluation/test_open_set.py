@@ -69,10 +69,10 @@ def test_the_areas_spread_is_that_of_drawing_clips_one_by_one() -> None:
         drawn = rng.integers(200, size=200)
         slow.append(roc_auc_score(truth[drawn], values[drawn]))
     interval = auroc_interval(values, truth)
-    assert interval.estimate == pytest.approx(roc_auc_score(truth, values)) and interval.method == "clip-bootstrap"
+    assert interval.estimate == pytest.approx(roc_auc_score(truth, values)) and interval.method == "wilson-by-clip"
     assert (interval.high - interval.low) / 2 == pytest.approx(1.97 * np.std(slow), rel=0.12)
     alike = auroc_interval(np.repeat(values, 5), np.repeat(truth, 5), np.repeat(np.arange(200), 5).tolist())
-    assert alike.method == "speaker-bootstrap"  # five equal clips of each speaker are worth one
+    assert alike.method == "wilson-by-speaker"  # five equal clips of each speaker are worth one
     assert alike.high - alike.low == pytest.approx(interval.high - interval.low, rel=0.12)
 
 

@@ -15,7 +15,7 @@ import pytest
 import soundfile
 from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score, confusion_matrix
 
-from kws_imagebind.metrics.intervals import cluster_bootstrap, wilson
+from kws_imagebind.metrics.intervals import proportion_by_speaker, wilson
 from kws_imagebind.reporting.predictions import Prediction, PredictionsError, predictions_csv
 from kws_imagebind.reporting.published import PUBLISHED
 from kws_imagebind.reporting.report import Report, load_report, search, write_report
@@ -78,7 +78,7 @@ def test_numbers_are_scikit_learns_and_those_of_the_statistics(speakers: int) ->
     assert report.agreement.kappa == pytest.approx(cohen_kappa_score(said, heard))
     hits = [a == b for a, b in zip(said, heard, strict=True)]
     if speakers > 1:
-        expected = cluster_bootstrap(hits, [line.speaker for line in predictions])
+        expected = proportion_by_speaker(hits, [line.speaker for line in predictions])
     else:
         expected = wilson(sum(hits), len(hits))
         assert "take clips as independent" in report.how
@@ -93,7 +93,7 @@ def test_the_page_needs_no_network_and_says_what_matters(tmp_path: Path) -> None
     assert all(address.startswith("data:") for address in page.fetched), page.fetched
     assert not re.search(r"@import|url\(|https?://", text) and "script" not in page.tags
     assert "prefers-color-scheme: dark" in text
-    for part in ("A run", "300 clips", "chance 16.7 %", "bootstrap over 8 speakers", "Cohen's kappa", "never said"):
+    for part in ("A run", "300 clips", "chance 16.7 %", "by speaker (8 speakers)", "Cohen's kappa", "never said"):
         assert part in shown, part
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.md"]
 

@@ -76,10 +76,9 @@ class PromptStudy:
         lines = [f"{'set':<{width}}  average    {'validation':<30}  {'testing':<30}  testing, less the bare word"]
         for trial in self.trials:
             found = trial.against_bare
-            less = "" if found is None else (
-                f"{100 * found.difference:+.1f} points [{100 * found.low:+.1f}, {100 * found.high:+.1f}], "
-                f"p = {p_text(found.p)}, {p_text(trial.corrected)} by Holm"
-            )  # fmt: skip
+            less = "" if found is None else found.difference_text
+            if found is not None and not found.identical:
+                less += f", {p_text(trial.corrected)} by Holm"
             validation, testing = str(trial.validation), str(trial.testing)
             lines.append(f"{trial.name:<{width}}  {trial.average:<9}  {validation:<30}  {testing:<30}  {less}".rstrip())
         best = ", ".join(f"'{template}'" for template in self.chosen.templates)
@@ -188,9 +187,7 @@ def _against(trial: Trial) -> dict[str, Any] | None:
     if found is None:
         return None
     return {
-        "estimate": found.difference,
-        "low": found.low,
-        "high": found.high,
+        **found.difference_as_dict(),
         "p": found.p,
         "p_holm": trial.corrected,
         "mcnemar_p": found.mcnemar,

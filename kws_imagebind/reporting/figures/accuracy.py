@@ -207,7 +207,7 @@ def _draw_intervals(axes: Axes, intervals: Sequence[Interval], pitch: float) -> 
 
 
 def _level(per_class: Sequence[Interval]) -> str:
-    levels = sorted({f"{100 * interval.confidence:g} % interval" for interval in per_class})
+    levels = sorted({f"{100 * interval.level:g} % interval" for interval in per_class})
     return " or ".join(levels)
 
 

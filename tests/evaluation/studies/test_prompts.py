@@ -74,7 +74,7 @@ def test_the_best_on_validation_clips_is_chosen_and_tested_against_the_bare_word
             expected = trial.testing.estimate - bare.testing.estimate
             assert trial.against_bare.difference == pytest.approx(expected)
             assert trial.corrected >= trial.against_bare.p
-            assert trial.against_bare.method == "paired-speaker-bootstrap"
+            assert trial.against_bare.method == "paired-by-speaker"
     assert "chosen on validation clips for reader" in str(found) and "by Holm" in str(found)
     json.dumps(found.as_dict(), allow_nan=False)
 
@@ -131,7 +131,7 @@ def test_each_template_is_tried_alone_and_taken_at_its_word() -> None:
     for template, interval in found.items():
         scores = ZeroShotClassifier(Reader(), WORDS, (template,))(audio)
         hits = (scores.values.argmax(dim=1) == audio.targets).double().mean()
-        assert interval.estimate == pytest.approx(float(hits)) and interval.method == "speaker-bootstrap"
+        assert interval.estimate == pytest.approx(float(hits)) and interval.method == "wilson-by-speaker"
     assert found["a person saying {}"].estimate > found["a photo of a {}."].estimate
 
 
