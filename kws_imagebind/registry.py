@@ -18,6 +18,7 @@ from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from operator import attrgetter
 from pathlib import Path
+from traceback import extract_tb
 from types import ModuleType
 from typing import Any
 
@@ -205,13 +206,6 @@ def _where(entry: Entry | None) -> str:
 
 def _fault(error: Exception, path: Path) -> str:
     """An error of a user's file in one line."""
-    line = error.__traceback__
-    numbers = []
-    while line is not None:
-        if Path(line.tb_frame.f_code.co_filename) == path:
-            numbers.append(line.tb_lineno)
-        line = line.tb_next
-    if isinstance(error, SyntaxError) and error.lineno:
-        numbers.append(error.lineno)
-    where = f", line {numbers[-1]}" if numbers else ""
-    return f"{type(error).__name__}: {error}{where}"
+    own = [each.lineno for each in extract_tb(error.__traceback__) if Path(each.filename).resolve() == path.resolve()]
+    line = error.lineno if isinstance(error, SyntaxError) else own[-1] if own else None
+    return f"{type(error).__name__}: {error}" + (f", line {line}" if line else "")

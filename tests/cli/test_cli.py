@@ -240,7 +240,9 @@ def test_runs_are_compared_and_written_for_mteb(capsys: pytest.CaptureFixture[st
     code, _, err = run(capsys, "compare", "a", "--mteb", "mteb.json")
     assert code == 2 and "has 4,074 clips and this run 90" in err and not Path("mteb.json").exists()
     words = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
-    rows = [f"{words[i % 10]}/0cb74144_nohash_{i}.wav,{words[i % 10]},{words[i % 10 if i % 4 else 0]}" for i in range(4_074)]
+    rows = [
+        f"{words[i % 10]}/0cb74144_nohash_{i}.wav,{words[i % 10]},{words[i % 10 if i % 4 else 0]}" for i in range(4_074)
+    ]
     Path("whole.csv").write_text("path,label,prediction\n" + "\n".join(rows))
     assert run(capsys, "compare", "whole.csv", "--mteb", "mteb.json")[0] == 0
     result = json.loads(Path("mteb.json").read_text())

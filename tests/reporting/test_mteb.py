@@ -28,7 +28,7 @@ def test_the_whole_test_split_becomes_a_result() -> None:
 
 
 def test_as_many_clips_of_another_split_do_not() -> None:
-    with pytest.raises(PredictionsError, match="measured on the test split, and .* is a training clip"):
+    with pytest.raises(PredictionsError, match=r"measured on the test split, and .* is a training clip"):
         mteb_result(rows(TRAINING))
     with pytest.raises(PredictionsError, match=f"yes/{TRAINING}_nohash_3.wav' is a training clip"):
         mteb_result(rows(TESTING, f"yes/{TRAINING}_nohash_3.wav"))
