@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kws_imagebind.encoders.base import Encoder, EncoderError
+from kws_imagebind.encoders.base import Encoder, EncoderError, Scorer
 from kws_imagebind.registry import Entry, Registry, accepts
 
 ENCODERS = Registry(
@@ -22,13 +22,18 @@ ENCODERS = Registry(
             "Meta's ImageBind; 'kws-imagebind download imagebind' fetches its weights, CC BY-NC-SA 4.0",
             "kws_imagebind.encoders.imagebind.encoder:ImageBindEncoder.from_weights",
         ),
+        Entry(
+            "pocketsphinx",
+            "the classical recogniser with its own English model; scores words, needs the extra 'pocketsphinx'",
+            "kws_imagebind.encoders.pocketsphinx:PocketSphinx",
+        ),
     ),
     EncoderError,
 )
 
 
 def load_encoder(name: str = "phonebind", device: str = "auto", precision: str = "auto", **options: Any) -> Encoder:
-    """An encoder, ready to encode.
+    """An encoder, ready to encode, or a `Scorer`, which stands for one where only scores of words are needed.
 
     Args:
         name: a registered name, which may go on after a colon ("clap:laion/larger_clap_general"), or your own as
@@ -44,7 +49,7 @@ def load_encoder(name: str = "phonebind", device: str = "auto", precision: str =
     if found.argument is not None:
         options["checkpoint"] = found.argument
     made = found.thing
-    if isinstance(made, type) or not hasattr(made, "encode_audio"):
+    if isinstance(made, type) or not (isinstance(made, Scorer) or hasattr(made, "encode_audio")):
         if not callable(made):
             raise EncoderError(f"encoder '{name}' is {type(made).__name__}; expected an encoder or what makes one")
         made = _made(name, made, {"device": device, "precision": precision, **options})
