@@ -39,7 +39,9 @@ class ClapEncoder:
 
     default_template = "This is a sound of {}."  # of the authors' zero-shot classification
 
-    def __init__(self, checkpoint: Checkpoint, model: Any, extractor: Any, tokenizer: Any, device: torch.device) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, model: Any, extractor: Any, tokenizer: Any, device: torch.device
+    ) -> None:
         self._model, self._extractor, self._tokenizer = model.to(device).eval(), extractor, tokenizer
         self._device, self._dtype = device, next(model.parameters()).dtype
         self.name = f"clap:{checkpoint.name}"

@@ -128,7 +128,9 @@ def _fetched(encoder: str, repository: str, revision: str | None) -> Path:
         message = f"must be unlocked by its authors: accept its terms on https://huggingface.co/{repository}"
         raise EncoderError(f"checkpoint '{wanted}' {message}, then log in with 'hf auth login'") from error
     except RevisionNotFoundError as error:
-        raise EncoderError(f"checkpoint '{repository}' has no revision '{revision}'; leave out '@{revision}'") from error
+        raise EncoderError(
+            f"checkpoint '{repository}' has no revision '{revision}'; leave out '@{revision}'"
+        ) from error
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise EncoderError(
             f"there is no checkpoint '{wanted}' on the Hugging Face hub, or it is private; expected a name such as "
@@ -208,7 +210,9 @@ def check_architecture(checkpoint: Checkpoint, expected: str, why: str, *types: 
     with loading(checkpoint):
         found = AutoConfig.from_pretrained(checkpoint.folder).model_type
     if found not in types:
-        raise EncoderError(f"checkpoint '{checkpoint.name}' is of the architecture '{found}', {why}; expected {expected}")
+        raise EncoderError(
+            f"checkpoint '{checkpoint.name}' is of the architecture '{found}', {why}; expected {expected}"
+        )
 
 
 @contextmanager
@@ -238,7 +242,9 @@ def running(name: str) -> Iterator[None]:
 
 def _is_out_of_memory(error: BaseException) -> bool:
     told = str(error).casefold()
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in told or "out of memory" in told
+    return (
+        isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in told or "out of memory" in told
+    )
 
 
 def _too_large(name: str) -> EncoderError:

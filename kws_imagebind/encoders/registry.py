@@ -23,6 +23,36 @@ ENCODERS = Registry(
             "kws_imagebind.encoders.imagebind.encoder:ImageBindEncoder.from_weights",
         ),
         Entry(
+            "clap",
+            "clap:CHECKPOINT, any CLAP of transformers; extra 'transformers'",
+            "kws_imagebind.encoders.clap:ClapEncoder.from_checkpoint",
+            takes_argument=True,
+        ),
+        Entry(
+            "sentence-transformers",
+            "sentence-transformers:CHECKPOINT, any model with audio and text; extra 'sentence-transformers'",
+            "kws_imagebind.encoders.omni:OmniEncoder.from_checkpoint",
+            takes_argument=True,
+        ),
+        Entry(
+            "mteb",
+            "mteb:NAME, any audio-text model registered in MTEB; extra 'mteb'",
+            "kws_imagebind.encoders.mteb:MtebEncoder.from_checkpoint",
+            takes_argument=True,
+        ),
+        Entry(
+            "ctc",
+            "ctc:CHECKPOINT, the likelihood of each word by a CTC recogniser of transformers; scores words",
+            "kws_imagebind.encoders.ctc:CtcScorer.from_checkpoint",
+            takes_argument=True,
+        ),
+        Entry(
+            "whisper",
+            "whisper:CHECKPOINT, the likelihood of each word by Whisper's decoder; scores words",
+            "kws_imagebind.encoders.whisper:WhisperScorer.from_checkpoint",
+            takes_argument=True,
+        ),
+        Entry(
             "pocketsphinx",
             "the classical recogniser with its own English model; scores words, needs the extra 'pocketsphinx'",
             "kws_imagebind.encoders.pocketsphinx:PocketSphinx",
