@@ -1,4 +1,5 @@
 # Each target does all the set-up itself: it needs Python 3.11 to 3.13, make and a package index.
+# Without a GPU, torch's own CPU builds save gigabytes: make TORCH_INDEX=(the index address of PyTorch's install page) evaluate
 # Another Python than the default has an environment of its own: make PYTHON=python3.13 test
 PYTHON ?= python3
 VENV   := .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
@@ -9,7 +10,7 @@ BIN    := $(VENV)/bin
 evaluate: $(VENV)/.installed  ## the main job, offline: the bundled encoder on the bundled sample, into report/
 	$(BIN)/kws-imagebind evaluate --output report
 
-notebook: $(VENV)/.installed-all  ## runs the notebooks offline and keeps their outputs
+notebook: $(VENV)/.installed-all  ## run the notebooks offline and keep their outputs
 	$(BIN)/python scripts/notebook.py KWS-ImageBind.ipynb examples/helpers.ipynb
 
 test: $(VENV)/.installed-all  ## the test suite, offline
@@ -20,14 +21,14 @@ check: $(VENV)/.installed-all  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(VENV)/.installed-all  ## what ruff can mend by itself
+format: $(VENV)/.installed-all  ## let ruff fix what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 demo: $(VENV)/.installed-demo  ## a page to speak to, on this machine only
 	$(BIN)/kws-imagebind demo
 
-benchmark: $(VENV)/.installed  ## the figures of the README's speed table
+benchmark: $(VENV)/.installed  ## the figures of the speed table in docs/evaluation.md
 	$(BIN)/python -m benchmarks.throughput
 
 $(BIN)/python:
@@ -35,17 +36,18 @@ $(BIN)/python:
 	  { echo "$(PYTHON) is not Python 3.11 to 3.13; name one, as in: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --index-url $(TORCH_INDEX) "torch<2.15" torchaudio)
 
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable ".[plots]"
+	$(BIN)/python -m pip install --editable ".[plots]"
 	touch $@
 
 $(VENV)/.installed-demo: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable ".[plots,demo]"
+	$(BIN)/python -m pip install --editable ".[plots,demo]"
 	touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-all: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable ".[plots,map,demo,notebook,train,vision,test,check]"
+	$(BIN)/python -m pip install --editable ".[plots,map,demo,notebook,train,vision,test,check]"
 	touch $@ $(VENV)/.installed $(VENV)/.installed-demo
 
 clean:

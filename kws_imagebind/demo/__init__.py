@@ -1,4 +1,4 @@
-"""A page to speak to. `answers` is what its tabs say, `panels` how; `app` puts it on the screen with Gradio."""
+"""A page to speak to: `answers` works out what it says, `panels` makes HTML of it, `app` shows it with Gradio."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ NEEDED = ("gradio", "matplotlib")
 
 
 class DemoError(RuntimeError):
-    """A demo that cannot be started; the message says what would do."""
+    """A demo that cannot be started; the message says what to do."""
 
 
 def check_installed() -> None:
-    """Says before anything is loaded that the demo cannot be shown.
+    """Checks, before anything is loaded, that the demo can be shown.
 
     Raises:
         DemoError: a package of the extra `demo` is missing.

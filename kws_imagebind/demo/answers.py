@@ -1,6 +1,6 @@
-"""What the demo answers: recordings and words in, pieces of a page out. No Gradio, and nothing kept between calls.
+"""What the demo answers: recordings and words in, pieces of a page out, without Gradio. It keeps nothing between calls.
 
-Whatever a visitor gives, the answer is a piece of a page: a result, or one sentence that says what is wrong.
+Every answer is a piece of a page: a result, or one sentence that says what is wrong.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MAX_WORDS = 500
 MAX_LETTERS = 20_000  # of the whole list
 KEPT_MINUTES = 15  # that an upload may be played again
 BATCH = 16  # clips between two steps of the progress bar
-SHOWN = 12  # words of a ranking; the rest folds away
+SHOWN = 12  # words of a ranking; the rest is folded
 SHOWN_OF_A_CLIP = 5
 
 VISITORS_ERRORS = (
@@ -51,11 +51,11 @@ VISITORS_ERRORS = (
     PronunciationError,
 )
 
-_FOLDER = re.compile(r"^(?:[A-Za-z]:)?[^:;]*[/\\](?=[^/\\:]+: )")  # before a file's name, at the head of an error
+_FOLDER = re.compile(r"^(?:[A-Za-z]:)?[^:;]*[/\\](?=[^/\\:]+: )")  # before a file's name, at the start of an error
 
 
 def sentence(error: Exception) -> str:
-    """What an error says, as a sentence for a page: files without their folders, which are nobody's business.
+    """An error's message as a sentence for a page: files are named without their folders, which are private.
 
     >>> sentence(AudioError("/var/uploads/1a2b/hello.wav: the file is empty (0 bytes)"))
     'hello.wav: the file is empty (0 bytes).'
@@ -70,32 +70,32 @@ def sentence(error: Exception) -> str:
 
 
 def words_of(text: str) -> tuple[str, ...]:
-    """The keywords of a list as people write one: between commas, semicolons or lines.
+    """The keywords of a list, separated by commas, semicolons or line breaks.
 
     >>> words_of("lamp, kettle=/K EH T AH L/; tea pot\\n\\nwindow,")
     ('lamp', 'kettle=/K EH T AH L/', 'tea pot', 'window')
 
     Raises:
-        KeywordError: there is none, one comes twice, or there are too many.
+        KeywordError: the list is empty or too long, or has a word twice.
     """
     if len(text) > MAX_LETTERS:
-        raise KeywordError(f"the list has {len(text):,} letters; at most {MAX_LETTERS:,} are expected")
+        raise KeywordError(f"the list has {len(text):,} letters; at most {MAX_LETTERS:,} are allowed")
     words = [word for word in re.split(r"[,;\n]", text) if word.strip()]
     if not words:
-        raise KeywordError("the list of words is empty; write some, such as: yes, no, stop")
+        raise KeywordError("the list of words is empty; type some, such as: yes, no, stop")
     if len(words) > MAX_WORDS:
-        raise KeywordError(f"the list has {len(words):,} words; at most {MAX_WORDS:,} are expected")
+        raise KeywordError(f"the list has {len(words):,} words; at most {MAX_WORDS:,} are allowed")
     return check_keywords(words)
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Everything the page can be asked. Visitors share it, and it holds nothing of theirs.
+    """Everything the page can be asked. All visitors share it, and it keeps nothing of theirs.
 
     Attributes:
         encoder: what listens.
-        dataset: whose clips the random clip and the statistics are drawn from.
-        cache: folder of embeddings, those of the data set only.
+        dataset: the clips that the random clip and the statistics are drawn from.
+        cache: folder of embeddings, only those of the data set.
         templates: prompts; by default the encoder's own.
         average: of several templates, "embedding" or "score".
         lots: draws the random clips.
@@ -109,14 +109,14 @@ class Answers:
     lots: random.Random = field(default_factory=random.Random, compare=False)
 
     def spot(self, recording: str | None, words: str) -> tuple[str, str]:
-        """The ranking of the words for a recording, and its spectrogram.
+        """The words ranked for a recording, and its spectrogram.
 
         Args:
             recording: path of a file, or None while there is none.
             words: the list as it was typed.
         """
         if recording is None:
-            return panels.hint("Record or upload a word, and the list is ranked here."), ""
+            return panels.hint("Record or upload a word to see the ranking here."), ""
         spectrogram = ""
         try:
             spectrogram = self._spectrogram(recording)
@@ -136,14 +136,14 @@ class Answers:
         return (self.encoder.sample_rate, samples), heard, panels.spectrogram(waveform, self.encoder.sample_rate)
 
     def statistics(self, clips: float | None, seed: float | None) -> Iterator[str]:
-        """How far the encoder gets on a random part of the data set: progress first, the evaluation at the end.
+        """The evaluation of the encoder on a random part of the data set: progress first, the result at the end.
 
         Args:
-            clips: how many; None, as an emptied field gives it, is answered by a sentence.
+            clips: how many; an emptied field gives None, which is answered by a sentence.
             seed: of the draw.
         """
         if not (_is_whole(clips) and _is_whole(seed)):
-            yield panels.notice("The number of clips and the seed are whole numbers; write such as 64 and 0.")
+            yield panels.notice("The number of clips and the seed must be whole numbers, such as 64 and 0.")
             return
         try:
             yield from self._evaluation(self.dataset.subset(int(clips or 0), int(seed or 0)), int(seed or 0))
@@ -169,7 +169,7 @@ class Answers:
 
     def _spectrogram(self, recording: str) -> str:
         if not Path(recording).is_file():
-            raise AudioError(f"Recordings are kept for {KEPT_MINUTES} minutes, and yours is gone; record it again")
+            raise AudioError(f"Recordings are kept for {KEPT_MINUTES} minutes and yours is deleted; record it again")
         rate = self.encoder.sample_rate
         return panels.spectrogram(load_audio(recording, rate, MAX_SECONDS), rate)
 

@@ -1,7 +1,7 @@
 """The demo on the screen. The one file that needs Gradio.
 
-Everything the page needs is served from here: no font, script or figure comes from elsewhere and nothing is reported
-to anyone, so the demo works without a network.
+The page gets everything from this process. It fetches no font, script or figure from elsewhere and reports nothing to
+anyone, so the demo works without a network.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from gradio.http_server import ServerFailedToStartError
 
 from kws_imagebind.demo import DemoError, panels
 from kws_imagebind.demo.answers import KEPT_MINUTES, MAX_BYTES, MAX_SECONDS, Answers
+from kws_imagebind.encoders import Encoder
+from kws_imagebind.encoders.cards import card_of
+from kws_imagebind.reporting.page import marks_script
 from kws_imagebind.text.tasks import COMMANDS, DIGITS, SPEECH_COMMANDS_WORDS
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -35,8 +38,10 @@ LISTS = {
     "All 35": SPEECH_COMMANDS_WORDS,
     "Kitchen": ("lamp", "kettle", "window", "fridge", "spoon", "open the door"),
 }
+# Gradio puts a prefix before the selectors of a style sheet that makes those within "@media" match nothing.
+STILL = "@media (prefers-reduced-motion: reduce) { * { animation: none !important; transition: none !important; } }"
 VISITORS = 4  # whose recordings are ranked at the same time; others wait in a queue
-FAULT = "Something went wrong here, and it is not your doing. The terminal that runs the demo has the details."
+FAULT = "This is a fault of the demo, not yours. The terminal that runs it shows the details."
 # Okabe and Ito's blue, from the lightest to the darkest.
 BLUE = gr.themes.Color(
     "#eef6fb", "#d6e9f5", "#aed4ec", "#7fbbe0", "#56b4e9", "#2a8bc4",
@@ -49,10 +54,9 @@ log = logging.getLogger(__name__)
 def build(answers: Answers) -> gr.Blocks:
     """The page, not yet served."""
     with gr.Blocks(title="KWS-ImageBind demo", analytics_enabled=False, delete_cache=(60, 60 * KEPT_MINUTES)) as page:
+        introduction = escape(_introduction(answers.encoder))
         gr.HTML(
-            f"<div class='kws-head'><h1>Which word was that?</h1><p>{escape(answers.encoder.name)} compares a "
-            "recording with any words you write. It need not have been trained on them:"
-            " that is what zero-shot means.</p></div>",
+            f"<div class='kws-head'><h1>Which word did you say?</h1><p>{introduction}</p></div>",
             padding=False,
         )
         with gr.Tab("Your voice"):
@@ -64,20 +68,27 @@ def build(answers: Answers) -> gr.Blocks:
     return page
 
 
+def _introduction(encoder: Encoder) -> str:
+    text = f"Record a word, or upload a recording. {encoder.name} ranks the words you list by how well they fit."
+    if card_of(encoder).saw_speech_commands:
+        return f"{text} It was trained on Speech Commands, so for the words of that corpus this is not zero-shot."
+    return f"{text} List any words: it does not have to be trained on them. That is what zero-shot means."
+
+
 def _voice(answers: Answers) -> None:
     with gr.Row():
         with gr.Column(scale=5):
             recording = gr.Audio(
                 sources=["microphone", "upload"],
                 type="filepath",
-                label=f"Your recording, of up to {MAX_SECONDS:.0f} seconds",
+                label=f"Your recording, at most {MAX_SECONDS:.0f} seconds",
                 buttons=[],
                 elem_id="recording",
             )
             words = gr.Textbox(
                 ", ".join(COMMANDS),
                 label="Words to choose from",
-                info="Any English words or short phrases, between commas. How one is said can be told: "
+                info="Any English words or short phrases, separated by commas. To set a pronunciation: "
                 "kettle=/K EH T AH L/",
                 lines=3,
                 max_lines=8,
@@ -86,8 +97,8 @@ def _voice(answers: Answers) -> None:
             with gr.Row(elem_classes="lists"):
                 buttons = [(gr.Button(name, size="sm", min_width=90), listed) for name, listed in LISTS.items()]
             gr.HTML(
-                "<p class='kws-small'>Recordings stay in a temporary folder of the machine that runs the demo and are "
-                f"removed after {KEPT_MINUTES} minutes.</p>",
+                "<p class='kws-small'>Recordings are kept in a temporary folder on the computer that runs this demo, "
+                f"and deleted after {KEPT_MINUTES} minutes.</p>",
                 padding=False,
             )
         with gr.Column(scale=6):
@@ -119,7 +130,9 @@ def _random_clip(answers: Answers) -> None:
         with gr.Column(scale=6):
             kind = answers.dataset
             heard = gr.HTML(
-                panels.hint(f"One of {len(kind):,} clips of {kind.name}, with its word and what was heard."),
+                panels.hint(
+                    f"Draws one of the {len(kind):,} clips of {kind.name} and shows its word and what was heard."
+                ),
                 elem_id="heard",
                 padding=False,
             )
@@ -137,14 +150,14 @@ def _statistics(answers: Answers) -> None:
     total = len(answers.dataset)
     with gr.Row(equal_height=True):
         clips = gr.Slider(
-            1, total, min(64, total), step=1, label="Clips", info=f"drawn from {total:,}", elem_id="clips"
+            1, total, min(64, total), step=1, label="Clips", info=f"a random choice of {total:,}", elem_id="clips"
         )
-        seed = gr.Number(0, label="Seed", info="another one draws other clips", precision=0, elem_id="seed")
+        seed = gr.Number(0, label="Seed", info="of the random choice", precision=0, elem_id="seed")
         with gr.Column(min_width=160):
             start = gr.Button("Measure", variant="primary", elem_id="measure")
             stop = gr.Button("Stop", elem_id="stop")
     result = gr.HTML(
-        panels.hint("How often is the first word the right one? The answer comes with its interval, n and chance."),
+        panels.hint("Measures how often the best word is the spoken one, with its interval and the chance level."),
         elem_id="result",
         padding=False,
     )
@@ -157,7 +170,7 @@ def _statistics(answers: Answers) -> None:
         api_visibility="private",
     )
     stop.click(
-        lambda: panels.hint("Stopped. What was heard is remembered, and the next run goes on from there."),
+        lambda: panels.hint("Stopped. The clips heard so far are kept; the next run continues from there."),
         None,
         result,
         cancels=[run],
@@ -167,7 +180,7 @@ def _statistics(answers: Answers) -> None:
 
 
 def _guarded(answer: Callable[..., Any]) -> Callable[..., Any]:
-    """A fault of ours goes to the log with its traceback, and a sentence to the visitor."""
+    """An error of the demo itself: its traceback goes to the log, a sentence to the visitor."""
 
     @functools.wraps(answer)
     def guarded(*given: Any) -> Any:
@@ -195,7 +208,7 @@ def _guarded_steps(answer: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def theme() -> gr.themes.Base:
-    """Calm, with the fonts that the visitor's machine has."""
+    """Quiet colours, and the fonts that the visitor's machine has."""
     return gr.themes.Base(
         primary_hue=BLUE, neutral_hue="slate", font=list(FONTS), font_mono=list(FIXED_FONTS), radius_size="lg"
     ).set(
@@ -227,15 +240,15 @@ def launch(
 
     Args:
         answers: what it says.
-        host: the address to listen on; others than loopback open it to whoever reaches the machine.
+        host: the address to listen on; any but loopback opens the demo to everyone who can reach the machine.
         port: None takes a free one.
         browser: whether to open it.
 
     Raises:
-        DemoError: the port is taken, or there is no such address here.
+        DemoError: the port is taken, or this machine does not have the address.
     """
     _check_address(host, port)
-    # Gradio asks its own page whether it is up; a proxy must not be asked in its stead.
+    # Gradio asks its own page whether it is up, which must not go through a proxy.
     for name in ("NO_PROXY", "no_proxy"):
         os.environ[name] = ",".join(filter(None, [os.environ.get(name), *LOOPBACK]))
     page = build(answers).queue(api_open=False)
@@ -257,20 +270,21 @@ def launch(
             enable_monitoring=False,
             theme=theme(),
             css=STYLE.read_text(encoding="utf-8"),
+            head=f"<script>{marks_script()}</script><style>{STILL}</style>",
         )
     except ServerFailedToStartError as error:  # Gradio waits for five seconds
-        raise DemoError("the page did not start in time, the machine being busy; try again") from error
+        raise DemoError("the page did not start in time because the machine is busy; try again") from error
     return page, address
 
 
 def serve(answers: Answers, host: str, port: int | None, browser: bool) -> None:
-    """Serves the page and prints its address, until it is interrupted; what visitors uploaded is gone afterwards.
+    """Serves the page and prints its address, until it is interrupted; then deletes what visitors uploaded.
 
     Args:
         answers, host, port, browser: as for `launch`.
 
     Raises:
-        DemoError: the port is taken, or there is no such address here.
+        DemoError: the port is taken, or this machine does not have the address.
     """
     with tempfile.TemporaryDirectory(prefix="kws-imagebind-demo-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
@@ -280,7 +294,7 @@ def serve(answers: Answers, host: str, port: int | None, browser: bool) -> None:
             print(f"{address}  (Ctrl-C ends the demo)", flush=True)
             if host not in LOOPBACK:
                 log.warning(
-                    "whoever reaches this machine can use the demo; browsers give it no microphone without HTTPS"
+                    "anyone who can reach this machine can use the demo; browsers allow the microphone only over HTTPS"
                 )
             threading.Event().wait()
         except KeyboardInterrupt:  # the server's thread ends with the process; waiting for it would take seconds

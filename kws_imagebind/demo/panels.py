@@ -1,4 +1,4 @@
-"""Pieces of the demo's page, as HTML: what a visitor typed is escaped, and every colour is the page's own."""
+"""Pieces of the demo's page as HTML: what a visitor typed is escaped, and the page sets the colours."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from kws_imagebind.datasets import Utterance
 from kws_imagebind.evaluation.evaluate import Evaluation
 from kws_imagebind.reporting import svg
 from kws_imagebind.reporting.figures.spectrogram import spectrogram_png
+from kws_imagebind.reporting.matrix import matrix_figure, occurring
+from kws_imagebind.reporting.protocol import described
 
 TEMPLATE = Path(__file__).parent / "templates" / "demo.html.jinja"
 HERTZ = (200, 500, 1000, 2000, 4000)  # named on a spectrogram's axis
@@ -33,12 +35,12 @@ def _macros() -> Any:
 
 
 def hint(text: str) -> str:
-    """Where a result will stand, what to do for it."""
+    """What to do, in the place where the result will be."""
     return str(_macros().hint(text))
 
 
 def notice(text: str) -> str:
-    """A sentence on what went wrong."""
+    """A sentence that says what went wrong."""
     return str(_macros().notice(text))
 
 
@@ -48,7 +50,7 @@ def ranking(ranked: Ranked, said: Mapping[str, str], shown: int) -> str:
     Args:
         ranked: the words.
         said: how the encoder reads some of them, in ARPAbet.
-        shown: how many rows stand open; the others fold away.
+        shown: how many rows are open; the others are folded.
     """
     return str(_macros().ranking(ranked, said, shown, None))
 
@@ -65,13 +67,14 @@ def progress(done: int, clips: int) -> str:
 
 
 def evaluation(found: Evaluation) -> str:
-    """The accuracy with its interval and everything that is needed to believe it."""
+    """The accuracy with its interval, its protocol and its figures."""
+    matrix = occurring(found.metrics.confusion.numpy(), found.scores.labels)
     figures = {
         "bar": Markup(svg.accuracy_bar(found.accuracy, found.chance)),
-        "matrix": Markup(svg.confusion_figure(found.metrics.confusion.numpy(), found.scores.labels)),
+        "matrix": Markup(matrix_figure(matrix)),
         "words": Markup(svg.words_figure(found.metrics.per_class, found.scores.labels, found.chance)),
     }
-    return str(_macros().evaluation(found, found.as_dict(), figures))
+    return str(_macros().evaluation(found, found.results, figures, matrix.notes, described(found.results)))
 
 
 def spectrogram(waveform: Tensor, sample_rate: int) -> str:

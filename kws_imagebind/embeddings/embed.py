@@ -23,6 +23,7 @@ from kws_imagebind.datasets.waveforms import load_utterance
 from kws_imagebind.embeddings.store import EmbeddingStore
 from kws_imagebind.encoders import Encoder
 from kws_imagebind.encoders.base import check_vectors
+from kws_imagebind.encoders.cards import Card, card_of
 
 BATCH = 64  # clips
 OnError = Literal["raise", "skip"]
@@ -54,6 +55,7 @@ class Embeddings:
         seconds: what looking up, decoding and encoding took.
         precision: of the encoder's arithmetic.
         padding: what the encoder does with recordings of other lengths than its own.
+        card: what is known of the encoder.
     """
 
     features: Tensor
@@ -68,6 +70,7 @@ class Embeddings:
     seconds: float = 0.0
     precision: str = "unknown"
     padding: str = "unknown"
+    card: Card | None = None
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -235,4 +238,5 @@ def _assemble(
         seconds=seconds,
         precision=getattr(encoder, "precision", "unknown"),
         padding=getattr(encoder, "padding", "unknown"),
+        card=card_of(encoder),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import platform
 from dataclasses import dataclass, field
@@ -18,19 +17,19 @@ from kws_imagebind.datasets.base import ClipIdentity, listed
 from kws_imagebind.embeddings.embed import Embeddings
 from kws_imagebind.embeddings.map import FILE as MAP
 from kws_imagebind.embeddings.map import EmbeddingMap
-from kws_imagebind.encoders.cards import Card, card_of
 from kws_imagebind.evaluation.guards import check_disjoint, check_strays, copies, identities
 from kws_imagebind.evaluation.open_set import Outcome
-from kws_imagebind.files import whole
 from kws_imagebind.metrics.agreement import Agreement, agreement
 from kws_imagebind.metrics.calibration import Calibration, calibration, fit_temperature, probabilities
 from kws_imagebind.metrics.classification import MetricError, Metrics, measure, ranking
 from kws_imagebind.metrics.intervals import BY_SPEAKER, Interval
 from kws_imagebind.readouts.base import Scores
 from kws_imagebind.readouts.rejection import Rejection
+from kws_imagebind.reporting.folder import make_folder, write_all
 from kws_imagebind.reporting.predictions import Prediction, predictions_csv
-from kws_imagebind.reporting.report import Report, title, write_report
-from kws_imagebind.reporting.results import DIGEST, digest
+from kws_imagebind.reporting.protocol import kind
+from kws_imagebind.reporting.report import Report, files, title, utf8
+from kws_imagebind.reporting.results import DIGEST, RESULTS, TABLE, Results, digest, from_dict, to_json
 
 _VERSIONS = ("kws-imagebind", "torch", "torchaudio", "torchmetrics", "numpy")
 
@@ -47,7 +46,6 @@ class Evaluation:
     metrics: Metrics
     seed: int | None = None
     calibration: Calibration | None = None
-    card: Card | None = None
     warnings: tuple[str, ...] = ()
     open_set: tuple[Outcome, ...] = ()
     rejection: Rejection | None = None
@@ -136,6 +134,8 @@ class Evaluation:
             "chance": self.chance,
             "templates": list(self.scores.protocol.templates),
             "average": self.scores.protocol.average,
+            "protocol": self._protocol(),
+            "card": self.audio.card.as_dict() if self.audio.card else None,
             "metrics": {
                 "accuracy": self.accuracy.as_dict(),
                 "macro_accuracy": self.macro_accuracy.as_dict(),
@@ -163,7 +163,27 @@ class Evaluation:
             "precision": self.audio.precision,
             "padding": self.audio.padding,
             "seed": self.seed,
-            DIGEST: digest(_bytes(predictions_csv(self.predictions))),
+            DIGEST: digest(utf8(predictions_csv(self.predictions))),
+        }
+
+    @property
+    def results(self) -> Results:
+        """The content of `results.json`, checked against its schema."""
+        return from_dict(self.as_dict())
+
+    def _protocol(self) -> dict[str, Any]:
+        """What made the scores; whether that is zero-shot follows from what the encoder was trained on."""
+        made_by, card = self.scores.protocol, self.audio.card
+        saw = card.saw_speech_commands if card else None
+        return {
+            "kind": made_by.kind,
+            "templates": list(made_by.templates),
+            "average": made_by.average,
+            "shots": made_by.shots,
+            "draws": made_by.draws,
+            "support": len(made_by.support),
+            "trained_on": list(card.trained_on or ()) if card else [],
+            "zero_shot": False if made_by.kind != "zero-shot" or saw else (None if saw is None else True),
         }
 
     def __str__(self) -> str:
@@ -175,20 +195,22 @@ class Evaluation:
             *([(f"top-{k} accuracy", str(self.top5_accuracy))] if k < len(self.scores.labels) else []),
             ("chance", f"{100 * self.chance:.1f} %, {len(self.scores.labels)} keywords"),
             (
-                "by habit",
-                f"{100 * self.agreement.expected:.1f} % from the frequencies of labels and predictions alone; "
-                f"Cohen's kappa {self.agreement.kappa:.3f}",
+                "chance-corrected",
+                f"Cohen's kappa {self.agreement.kappa:.3f}; guesses with the frequencies of the predictions would "
+                f"get {100 * self.agreement.expected:.1f} %",
             ),
-            ("collapse", self.agreement.collapse),
+            ("predicted", self.agreement.collapse),
             ("calibration", self._calibration()),
             ("data", f"{dataset.name}{split}, task {self.task}; {dataset.note}".rstrip("; ")),
             ("encoder", f"{self.audio.encoder}, {self.audio.fingerprint}, {self.audio.precision}"),
+            ("protocol", kind(self.results)),
             ("prompts", ", ".join(f"'{template}'" for template in self.scores.protocol.templates)),
             ("intervals", self._intervals()),
         ]
         if self.rejection:
-            below = f"silence below {self.rejection.silence:.3f}, unknown below a lead of {self.rejection.unknown:.3f}"
-            rows.append(("rejection", f"by filler words, with thresholds chosen on validation clips: {below}"))
+            silence = f"silence below a spread of {self.rejection.silence:.3f}"
+            unknown = f"unknown below a lead of {self.rejection.unknown:.3f}"
+            rows.append(("rejection", f"by filler words, thresholds chosen on validation clips: {silence}, {unknown}"))
         rows += [("open set", str(outcome)) for outcome in self.open_set]
         if self.audio.skipped:
             rows.append(("skipped", f"{len(self.audio.skipped)} recordings, listed in results.json"))
@@ -200,7 +222,7 @@ class Evaluation:
 
     def _calibration(self) -> str:
         if not self.calibration:
-            return "none: a cosine is no probability until a temperature is fitted on validation clips (--calibrate)"
+            return "none: a cosine is not a probability; --calibrate fits a temperature on validation clips"
         found = self.calibration
         return f"expected error {100 * found.ece:.1f} %, Brier {found.brier:.3f}, temperature {found.temperature:.3g}"
 
@@ -210,7 +232,7 @@ class Evaluation:
         if self.accuracy.method == BY_SPEAKER:
             return f"95 %, by speaker ({len(speakers):,} speakers)"
         why = "one speaker said all clips" if len(speakers) == 1 and None not in speakers else "speakers are unknown"
-        return f"95 %, Wilson; clips taken as independent, for {why}"
+        return f"95 %, Wilson; clips are treated as independent because {why}"
 
     def save(self, folder: str | Path) -> list[Path]:
         """Writes results.json, predictions.csv, report.html, report.md and the figures; returns their paths.
@@ -219,20 +241,18 @@ class Evaluation:
 
         Without matplotlib (the `plots` extra) there are no PNG figures, and the list is shorter.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        written = [
-            _write(folder / "results.json", json.dumps(self.as_dict(), indent=2, ensure_ascii=False) + "\n"),
-            _write(folder / "predictions.csv", predictions_csv(self.predictions)),
-        ]
-        if self.map:
-            written.append(_write(folder / MAP, self.map.csv()))
-        else:
-            (folder / MAP).unlink(missing_ok=True)
+        folder = make_folder(Path(folder))
         paths = {utterance.key: utterance.path for utterance in self.audio.utterances}
-        protocol = self.as_dict()
-        report = Report(self.predictions, self.scores.labels, protocol, title(protocol, folder), self.map)
-        return written + write_report(report, folder, paths.get) + self._save_figures(folder)
+        results = self.results
+        report = Report(self.predictions, self.scores.labels, results, title(results, folder), self.map)
+        contents = {RESULTS: utf8(to_json(results)), TABLE: utf8(predictions_csv(self.predictions))}
+        if self.map:
+            contents[MAP] = utf8(self.map.csv())
+        contents |= files(report, paths.get)
+        written = write_all({folder / name: content for name, content in contents.items()})
+        if not self.map:
+            (folder / MAP).unlink(missing_ok=True)
+        return written + self._save_figures(folder)
 
     def _save_figures(self, folder: Path) -> list[Path]:
         try:
@@ -242,7 +262,7 @@ class Evaluation:
             if error.name != "matplotlib":
                 raise
             return []
-        title = f"{self.audio.encoder}, zero-shot, {self.audio.dataset.name} {self.task}"
+        title = f"{self.audio.encoder}, {kind(self.results)}, {self.audio.dataset.name} {self.task}"
         figures = {
             "confusion_matrix.png": confusion_matrix_figure(self.metrics.confusion, self.scores.labels, title),
             "per_class.png": per_class_figure(self.metrics.per_class, self.scores.labels, self.chance, title),
@@ -265,7 +285,6 @@ def evaluate(
     audio: Embeddings,
     seed: int | None = None,
     temperature: Temperature | float | None = None,
-    encoder: object | None = None,
 ) -> Evaluation:
     """What scores are worth against what the clips say.
 
@@ -277,7 +296,6 @@ def evaluate(
         audio: the clips.
         seed: of the subset, if the clips are one.
         temperature: from `fit_temperature_on`, for calibration; without it there is none.
-        encoder: what made the embeddings, for its card; without it the report cannot say what it was trained on.
 
     Raises:
         MetricError: scores and clips do not belong together, embeddings are not of unit norm, reported clips also chose
@@ -293,9 +311,8 @@ def evaluate(
     calibrated = None
     if temperature is not None:
         calibrated = calibration(scores.values.numpy(), targets.numpy(), temperature.value)
-    card = card_of(encoder) if encoder is not None else None
     warnings += _warnings(scores, audio, metrics)
-    return Evaluation(scores, audio, metrics, seed, calibrated, card, tuple(warnings))
+    return Evaluation(scores, audio, metrics, seed, calibrated, tuple(warnings))
 
 
 def fit_temperature_on(scores: Scores, audio: Embeddings) -> Temperature:
@@ -375,14 +392,3 @@ def _versions() -> dict[str, str]:
             found[package] = "not installed"
     found["threads"] = str(torch.get_num_threads())
     return found
-
-
-def _write(path: Path, text: str) -> Path:
-    with whole(path) as part:
-        part.write_bytes(_bytes(text))
-    return path
-
-
-def _bytes(text: str) -> bytes:
-    # A file name that is no UTF-8 is written as its escape rather than not at all.
-    return text.encode("utf-8", errors="backslashreplace")

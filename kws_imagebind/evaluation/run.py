@@ -119,7 +119,7 @@ class Run:
             scores, rejection = _rejected(listener, scorer, choosing, audio)
         if plan.calibrate and choosing:
             temperature = fit_temperature_on(scorer(choosing), choosing)
-        result = evaluate(scores, audio, plan.seed, temperature, encoder=encoder)
+        result = evaluate(scores, audio, plan.seed, temperature)
         outcomes = _outcomes(scorer, audio, embed(listener, self.outside)) if self.outside else ()
         return replace(result, open_set=outcomes, rejection=rejection, map=_map(audio) if plan.map else None)
 

@@ -13,16 +13,16 @@ MOST_PREDICTED = 3  # words named in the line on collapse
 
 @dataclass(frozen=True)
 class Agreement:
-    """A classifier against one that guesses with the same habits.
+    """A classifier against guesses that follow the frequencies of its own predictions.
 
     Attributes:
         expected: the accuracy of guesses that are drawn from the predictions' own frequencies, whatever is spoken.
         kappa: Cohen's kappa (1960, Educational and Psychological Measurement 20:37-46): how much of the way from
             `expected` to 1 the accuracy goes; nan if there is no way to go.
         most_predicted: the words predicted most and their shares, at most `MOST_PREDICTED`.
-        effective_predicted: how many words the predictions are worth, as the exponential of their entropy: all words
-            if each is predicted alike, 1 if it is always the same.
-        effective_spoken: the same of the true words, which is what the predictions of a perfect classifier are worth.
+        effective_predicted: effective number of classes predicted, the exponential of the entropy of the predictions:
+            all classes if each is predicted equally often, 1 if it is always the same one.
+        effective_spoken: the same of the true words, which a perfect classifier would have.
     """
 
     expected: float
@@ -33,11 +33,11 @@ class Agreement:
 
     @property
     def collapse(self) -> str:
-        """The collapse line of a report."""
+        """How many classes the predictions really use, in a line of a report."""
         share = sum(each for _, each in self.most_predicted)
         names = ", ".join(f"{word} {100 * each:.1f} %" for word, each in self.most_predicted)
         return (
-            f"predictions are worth {self.effective_predicted:.1f} words, the clips {self.effective_spoken:.1f}; "
+            f"effective number of classes {self.effective_predicted:.1f} (spoken: {self.effective_spoken:.1f}); "
             f"the {len(self.most_predicted)} most predicted take {100 * share:.1f} % ({names})"
         )
 

@@ -1,7 +1,7 @@
 """Scores to probabilities, and whether those can be taken at their word.
 
-A cosine is no probability. Divided by a temperature and put through a softmax it becomes one; the temperature is fitted
-on validation clips, never on those it is tested with (Guo, Pleiss, Sun and Weinberger 2017, arXiv:1706.04599).
+A cosine is not a probability. Divided by a temperature and put through a softmax it becomes one; the temperature is
+fitted on validation clips, never on those it is tested with (Guo, Pleiss, Sun and Weinberger 2017, arXiv:1706.04599).
 """
 
 from __future__ import annotations

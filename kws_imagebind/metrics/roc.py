@@ -19,6 +19,7 @@ from kws_imagebind.metrics.intervals import (
 )
 
 BY_CLIP = "wilson-by-clip"  # `Interval.method` where speakers are unknown
+MOST_TIED = 4  # times: how far speakers who are on both sides may lower the variance of the area
 
 
 @dataclass(frozen=True)
@@ -153,4 +154,4 @@ def _effective(area: float, sides: Sequence[SpeakerSums], clips: tuple[int, int]
     # A speaker on both sides ties the two; as the sides' own variances, this fades where no pair is inverted.
     both, few = 2 * float(sides[0].residuals @ sides[1].residuals) / (clips[0] * clips[1]), min(clips)
     tie = both * few / (1 + few * area * (1 - area))
-    return 1 / max(sum(parts) + tie, max(parts)), freedom
+    return 1 / max(sum(parts) + tie, sum(parts) / MOST_TIED), freedom

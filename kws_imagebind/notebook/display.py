@@ -9,6 +9,7 @@ import base64
 import io
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import soundfile
@@ -21,25 +22,50 @@ from kws_imagebind.evaluation.evaluate import Evaluation
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from kws_imagebind.notebook.microphone import Microphone
+
 WIDTH = 700  # pixels of Colab's column
 RATE = 16_000  # hertz of what is played
 
 
-def show(figure: Figure, alt: str = "") -> None:
+def show(figure: Figure, alt: str) -> None:
     """A figure at the width of the page.
 
     Args:
-        figure: of `kws_imagebind.plots`.
-        alt: what it shows, for those who cannot see it; by default its own title.
+        figure: of `kws_imagebind.reporting.figures`.
+        alt: what it shows, for those who cannot see it.
     """
-    from kws_imagebind.reporting.figures.style import png
+    from kws_imagebind.reporting.figures.style import drawn_from, png
 
     data, width = png(figure, WIDTH)
-    texts = [text for axes in figure.axes for text in axes.texts if text.get_text()]
-    title = max(texts, key=lambda text: (text.get_fontsize(), text.get_fontweight() == "bold"), default=None)
-    told = alt or (title.get_text().replace("\n", " ") if title else "figure")
-    content = {"image/png": base64.b64encode(data).decode(), "text/plain": told}
-    display(content, metadata={"image/png": {"width": width, "alt": told}}, raw=True)
+    content = {"image/png": base64.b64encode(data).decode(), "text/plain": alt}
+    # What it was drawn from goes with it, so that a kept figure can be held against today's numbers.
+    metadata = {"image/png": {"width": width, "alt": alt, "drawn_from": drawn_from(figure)}}
+    display(content, metadata=metadata, raw=True)
+
+
+def show_report(path: Path, height: int = 620) -> None:
+    """A page that `Evaluation.save` wrote, in a frame of its own."""
+    page = escape(path.read_text(encoding="utf-8"))
+    style = f"width:100%;max-width:{WIDTH}px;height:{height}px;border:1px solid #ccc"
+    frame = f'<iframe title="the report" style="{style}" srcdoc="{page}"></iframe>'
+    display({"text/html": frame, "text/plain": f"the report, {path.name}"}, raw=True)
+
+
+def microphone(seconds: float = 1.5) -> Microphone | None:
+    """A button that records in the browser; None, with a sentence in the page, where anywidget is not installed.
+
+    Args:
+        seconds: how long it records.
+    """
+    try:
+        from kws_imagebind.notebook.microphone import Microphone
+    except ModuleNotFoundError:
+        tell("To record here, install anywidget (pip install anywidget) and run this cell again; a file does as well.")
+        return None
+    button = Microphone(seconds)
+    display(button)
+    return button
 
 
 def listen(utterances: Sequence[Utterance]) -> None:

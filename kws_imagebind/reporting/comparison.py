@@ -13,7 +13,7 @@ from typing import Any
 
 from kws_imagebind.metrics.intervals import Interval, proportion_by_speaker, wilson
 from kws_imagebind.metrics.paired import PairedComparison, compare_paired, holm, p_text
-from kws_imagebind.reporting.predictions import Prediction, PredictionsError
+from kws_imagebind.reporting.predictions import Prediction, PredictionsError, one_spelling
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Comparison:
         how = (
             f"95 %, by speaker ({self.speakers:,} speakers); McNemar's test takes clips as independent"
             if self.speakers
-            else "95 %; clips are taken as independent, because speakers are unknown"
+            else "95 %; clips are treated as independent because speakers are unknown"
         )
         lines += ["", f"intervals  {how}"]
         if self.left_out:
@@ -121,6 +121,7 @@ def compare(
     """
     if len(runs) < 2:
         raise PredictionsError(f"{len(runs)} run; a comparison needs at least two")
+    runs, candidates = _one_spelling(runs, candidates or {})
     tables = {name: {line.path: line for line in lines} for name, lines in runs.items()}
     first = next(iter(tables.values()))
     shared = [path for path in first if all(path in table for table in tables.values())]
@@ -147,7 +148,7 @@ def compare(
         n=len(shared),
         left_out=len(every) - len(shared),
         speakers=len(set(speakers)) if speakers else 0,
-        warnings=tuple(_other_candidates(runs, candidates or {})),
+        warnings=tuple(_other_candidates(runs, candidates)),
     )
 
 
@@ -170,6 +171,18 @@ def _other_candidates(runs: Mapping[str, Sequence[Prediction]], candidates: Mapp
                 "one of them only): a choice from fewer is easier, so the difference is not the encoders' alone"
             )
     return found
+
+
+def _one_spelling(
+    runs: Mapping[str, Sequence[Prediction]], candidates: Mapping[str, Sequence[str]]
+) -> tuple[dict[str, tuple[Prediction, ...]], dict[str, list[str]]]:
+    """Runs and candidates with every word spelt as it was first met."""
+    spelling: dict[str, str] = {}
+    for words in ([line.label for lines in runs.values() for line in lines], *candidates.values()):
+        for word in words:
+            spelling.setdefault(word.casefold(), word)
+    spelt = {name: one_spelling(lines, spelling.values()) for name, lines in runs.items()}
+    return spelt, {name: [spelling[word.casefold()] for word in words] for name, words in candidates.items()}
 
 
 def _check_labels(tables: Mapping[str, Mapping[str, Prediction]], shared: Sequence[str]) -> None:

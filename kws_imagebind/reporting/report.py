@@ -1,55 +1,43 @@
-"""A report worth sharing from `predictions.csv` alone: one HTML file that needs no network, and a Markdown twin.
+"""The numbers of a report, from a table of predictions alone: no model, no torch.
 
-No model, no torch. What the table cannot tell (encoder, prompts, top-5) is taken from `results.json` where that lies
-beside it and says that it is of this very table.
+What the table does not hold (encoder, prompts, top-5) comes from the `results.json` beside it, if that was made from
+this very table. `page` turns the numbers into HTML and Markdown.
 """
 
 from __future__ import annotations
 
-import base64
 import math
-import re
+import platform
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 
 from kws_imagebind.embeddings.map import FILE as MAP
-from kws_imagebind.embeddings.map import MOST, SEED, EmbeddingMap, MapError, perplexity, read_map
-from kws_imagebind.files import whole
+from kws_imagebind.embeddings.map import MOST, EmbeddingMap, MapError, read_map
 from kws_imagebind.metrics.agreement import Agreement, agreement
 from kws_imagebind.metrics.calibration import Calibration, reliability
 from kws_imagebind.metrics.intervals import Interval, by_speaker, mean_of_proportions, wilson
 from kws_imagebind.metrics.roc import RocCurve, roc_curve
-from kws_imagebind.reporting import svg
-from kws_imagebind.reporting.predictions import Prediction, find_predictions, read_predictions
-from kws_imagebind.reporting.published import PUBLISHED, PublishedResult
-from kws_imagebind.reporting.results import results_of
+from kws_imagebind.reporting import page, results
+from kws_imagebind.reporting.folder import make_folder, write_all
+from kws_imagebind.reporting.predictions import (
+    Prediction,
+    PredictionsError,
+    find_predictions,
+    read_predictions,
+    with_speakers_of_names,
+)
+from kws_imagebind.reporting.results import RESULTS, TABLE, OpenSet, Results, digest, read_results, results_of, to_json
+from kws_imagebind.reporting.sounds import Find
 
 HTML, MARKDOWN = "report.html", "report.md"
-TEMPLATES = Path(__file__).parent / "templates"
 CONFUSIONS = 10  # listed
-PLAYED = 3  # clips of each of the worst five confusions
-LARGEST_CLIP = 1_000_000  # bytes
-SOUNDS = {
-    ".wav": "audio/wav",
-    ".flac": "audio/flac",
-    ".ogg": "audio/ogg",
-    ".oga": "audio/ogg",
-    ".opus": "audio/ogg",
-    ".mp3": "audio/mpeg",
-}
-PLACES = ("", "SpeechCommands/speech_commands_v0.02", "SpeechCommands/speech_commands_v0.01", "speech_commands_v0.02")
-
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")  # a terminal obeys them, and XML forbids them
-
-Find = Callable[[str], Path | None]
+FROM_NAMES = "the table does not name the speakers, so they were taken from the file names (SPEAKER_nohash_N)"
 
 
 @dataclass(frozen=True)
@@ -69,20 +57,26 @@ class Report:
     Attributes:
         predictions: the rows.
         words: the candidates, in the order of the matrix.
-        protocol: the content of `results.json`; empty where there is none.
+        results: the content of `results.json`; None where there is none of this table.
         title: of the page.
         map: where the clips lie by their embeddings, if that was worked out.
         undrawn: why a map that is there is not used.
-        foreign: whether results of another table lie beside the rows, and were passed over.
+        foreign: whether results of another table lie beside the rows, and were ignored.
+        named: whether the speakers were taken from the file names.
+        sha256: of the table.
+        choice: name of the task whose words were chosen by hand; "" where that was not so.
     """
 
     predictions: tuple[Prediction, ...]
     words: tuple[str, ...]
-    protocol: dict[str, Any] = field(default_factory=dict)
+    results: Results | None = None
     title: str = "Predictions"
     map: EmbeddingMap | None = None
     undrawn: str = ""
     foreign: bool = False
+    named: bool = False
+    sha256: str | None = None
+    choice: str = ""
 
     @property
     def n(self) -> int:
@@ -90,21 +84,33 @@ class Report:
 
     @property
     def chance(self) -> float:
+        """The accuracy of a guess among the candidates."""
         return 1 / len(self.words)
 
     @property
     def task(self) -> str:
-        return str(self.protocol.get("task", ""))
+        return (self.results.task if self.results else self.choice) or ""
+
+    @property
+    def bare(self) -> bool:
+        """Whether nothing but the table is known."""
+        return self.results is None
 
     @cached_property
     def hits(self) -> np.ndarray:
         return np.array([line.label == line.prediction for line in self.predictions])
 
     @cached_property
+    def occurring(self) -> tuple[str, ...]:
+        """The words that were spoken or predicted, in the order of the candidates."""
+        words = {line.label for line in self.predictions} | {line.prediction for line in self.predictions}
+        return tuple(word for word in self.words if word in words)
+
+    @cached_property
     def confusion(self) -> np.ndarray:
-        """(words, words) counts, row = spoken."""
-        index = {word: i for i, word in enumerate(self.words)}
-        counts = np.zeros((len(self.words), len(self.words)), dtype=np.int64)
+        """Counts of the words that occur: row = spoken, column = predicted. Other candidates would be empty."""
+        index = {word: i for i, word in enumerate(self.occurring)}
+        counts = np.zeros((len(index), len(index)), dtype=np.int64)
         np.add.at(
             counts, ([index[x.label] for x in self.predictions], [index[x.prediction] for x in self.predictions]), 1
         )
@@ -112,20 +118,25 @@ class Report:
 
     @cached_property
     def speakers(self) -> int:
-        """How many people spoke; 0 if not every clip says who."""
+        """How many people spoke; 0 if not every clip names its speaker."""
         names = {line.speaker for line in self.predictions}
         return 0 if "" in names else len(names)
 
     @cached_property
     def _intervals(self) -> tuple[Interval, Interval, tuple[Interval, ...]]:
+        said = sorted({line.label for line in self.predictions}, key=self.words.index)
+        index = {word: i for i, word in enumerate(said)}
+        targets = np.array([index[line.label] for line in self.predictions])
         if self.speakers > 1:
-            index = {word: i for i, word in enumerate(self.words)}
-            targets = [index[line.label] for line in self.predictions]
-            found = by_speaker(self.hits, targets, len(self.words), [line.speaker for line in self.predictions])
-            return found.accuracy, found.macro, found.per_class
-        won, total = self.confusion.diagonal().tolist(), self.confusion.sum(1).tolist()
-        each = tuple(wilson(*counts) for counts in zip(won, total, strict=True))
-        return wilson(sum(won), self.n), mean_of_proportions(won, total), each
+            found = by_speaker(self.hits, targets, len(said), [line.speaker for line in self.predictions])
+            accuracy, macro, each = found.accuracy, found.macro, found.per_class
+        else:
+            won = np.bincount(targets, self.hits, len(said)).astype(int).tolist()
+            total = np.bincount(targets, minlength=len(said)).tolist()
+            accuracy, macro = wilson(sum(won), self.n), mean_of_proportions(won, total)
+            each = tuple(wilson(*counts) for counts in zip(won, total, strict=True))
+        nothing = replace(wilson(0, 0), method=each[0].method)  # of a word without clips
+        return accuracy, macro, tuple(each[index[word]] if word in index else nothing for word in self.words)
 
     @property
     def accuracy(self) -> Interval:
@@ -139,9 +150,14 @@ class Report:
     def per_class(self) -> tuple[Interval, ...]:
         return self._intervals[2]
 
+    @property
+    def without_clips(self) -> list[str]:
+        """Candidates that no clip says."""
+        return [word for word, interval in zip(self.words, self.per_class, strict=True) if not interval.n]
+
     @cached_property
     def agreement(self) -> Agreement:
-        return agreement(self.confusion, self.words)
+        return agreement(self.confusion, self.occurring)
 
     @cached_property
     def calibration(self) -> Calibration | None:
@@ -163,15 +179,15 @@ class Report:
 
     @cached_property
     def detection(self) -> RocCurve | None:
-        """How well the margin, or the score, tells right predictions from wrong ones."""
+        """How well the margin, or the score, separates right predictions from wrong ones."""
         if self.margins is None or self.hits.all() or not self.hits.any():
             return None
         return roc_curve(self.margins, self.hits)
 
     @property
-    def open_set(self) -> list[dict[str, Any]]:
+    def open_set(self) -> list[OpenSet]:
         """What `results.json` holds of an open-set test."""
-        return list(self.protocol.get("open_set") or [])
+        return self.results.open_set if self.results else []
 
     @cached_property
     def confusions(self) -> tuple[Confusion, ...]:
@@ -183,7 +199,7 @@ class Report:
         spoken = Counter(line.label for line in self.predictions)
         worst = sorted(wrong.items(), key=lambda entry: (-len(entry[1]), entry[0]))[:CONFUSIONS]
         return tuple(
-            Confusion(said, heard, tuple(sorted(lines, key=_least_sure_last)), spoken[said])
+            Confusion(said, heard, tuple(sorted(lines, key=_surest_first)), spoken[said])
             for (said, heard), lines in worst
         )
 
@@ -191,210 +207,164 @@ class Report:
     def how(self) -> str:
         """How the intervals were made."""
         if self.speakers > 1:
-            return f"95 % intervals by speaker ({self.speakers:,} speakers)"
-        why = "one speaker said all clips" if self.speakers else "speakers are unknown"
-        return f"95 % Wilson intervals that take clips as independent, for {why}"
-
-    @property
-    def facts(self) -> list[tuple[str, str]]:
-        """The protocol, as far as it is known."""
-        told = self.protocol
-        split = f", {told['split']} split" if told.get("split") else ""
-        rows = [
-            ("data", f"{told['dataset']}{split}" if told.get("dataset") else ""),
-            ("about the data", told.get("note", "")),
-            ("task", f"{self.task}, {len(self.words)} candidates" if self.task else f"{len(self.words)} candidates"),
-            ("encoder", told.get("encoder", "")),
-            ("fingerprint", ", ".join(told.get("fingerprints", {}).values())),
-            ("precision", told.get("precision", "")),
-            ("other lengths", told.get("padding", "")),
-            ("prompts", ", ".join(f"“{template}”" for template in told.get("templates", []))),
-            ("subset", f"seed {told['seed']}" if told.get("seed") is not None else ""),
-            ("skipped", f"{len(told['skipped'])} recordings" if told.get("skipped") else ""),
-            ("intervals", self.how),
-            ("versions", ", ".join(f"{name} {version}" for name, version in told.get("versions", {}).items())),
-        ]
-        return [(name, value) for name, value in rows if value]
+            source = ", named by the files" if self.named else ""
+            return f"95 % intervals by speaker ({self.speakers:,} speakers{source})"
+        why = "one speaker said all clips" if self.speakers else "the speakers are unknown"
+        return f"95 % Wilson intervals, which treat clips as independent because {why}"
 
     @property
     def notices(self) -> list[str]:
         """What a reader should know before believing the numbers."""
-        found = list(self.protocol.get("warnings", []))
+        found = list(self.results.warnings) if self.results else []
         if self.foreign:
             found.append(
-                "the results.json that lies beside the predictions does not bear their SHA-256, so it may be of "
-                "another run and was passed over, its words as well"
+                "The results.json beside the predictions was not made from this table: its SHA-256 is another. It was "
+                "ignored, with its list of words."
             )
-        if not self.protocol:
+        if self.bare:
             found.append(
-                "made from the predictions alone: no results.json of this run lies beside them, so the candidates are "
-                "the words that occur or were named, and encoder, prompts and split are unknown"
+                "Made from the table of predictions alone: the candidates are the words that occur or were named, and "
+                "encoder, prompts and split are not known."
             )
+        if self.named:
+            found.append(f"{FROM_NAMES[0].upper()}{FROM_NAMES[1:]}.")
         if self.undrawn:
-            found.append(f"the map of the clips is not drawn: {self.undrawn}")
+            found.append(f"The map of the clips is not drawn: {self.undrawn}.")
         return found
 
-    @property
-    def about_map(self) -> str:
-        """How the map was made and how not to read it."""
-        if self.map is None:
-            return ""
-        drawn = len(self.map)
-        clips = f"all {drawn:,} clips" if drawn == self.n else f"a random {drawn:,} of {self.n:,} clips"
-        names = ""
-        if len({line.label for line in self.predictions}) > svg.MOST_NAMES:
-            names = f"; only the {svg.MOST_NAMES} most frequent words are named"
-        return (
-            f"{clips[0].upper()}{clips[1:]} by their embeddings alone: t-SNE of the cosines, perplexity "
-            f"{perplexity(drawn):.3g}, seed {SEED}. A name stands at or near the median of its word's "
-            f"clips{names}. Near neighbours are alike to the encoder; the distance between far clusters, their size "
-            "and the axes mean nothing. Point at a clip to read it."
+    def as_results(self) -> Results:
+        """The content of `results.json`: that of the run, or what the table alone gives."""
+        if self.results is not None:
+            return self.results
+        worth, sure = self.agreement, self.calibration
+        return Results(
+            task=self.task or None,
+            n=self.n,
+            classes=len(self.words),
+            chance=self.chance,
+            metrics=results.Accuracies(
+                accuracy=results.Estimate.of(self.accuracy), macro_accuracy=results.Estimate.of(self.macro_accuracy)
+            ),
+            expected_accuracy=worth.expected,
+            kappa=None if math.isnan(worth.kappa) else worth.kappa,
+            collapse=results.Collapse(
+                effective_predicted=worth.effective_predicted,
+                effective_spoken=worth.effective_spoken,
+                most_predicted=dict(worth.most_predicted),
+            ),
+            calibration=None
+            if sure is None
+            else results.Calibration(
+                ece=sure.ece,
+                bins=[results.Bin(n=each.n, hits=each.hits, confidence=each.confidence) for each in sure.bins],
+            ),
+            intervals=self.how,
+            warnings=self.notices,
+            per_class={
+                word: results.Estimate.of(interval) for word, interval in zip(self.words, self.per_class, strict=True)
+            },
+            versions={"python": platform.python_version(), "kws-imagebind": _version(), "numpy": np.__version__},
+            predictions_sha256=self.sha256,
         )
-
-    def published(self) -> list[dict[str, Any]]:
-        """What others report, this run among those of its task."""
-        rows = [_published(each, same=each.task == self.task) for each in PUBLISHED]
-        own = {
-            "system": self.title,
-            "task": self.task or f"{len(self.words)} words",
-            "n": f"{self.n:,}",
-            "accuracy": _percent(self.accuracy.estimate),
-            "value": self.accuracy.estimate,
-            "kind": "zero-shot" if self.protocol else "not said",
-            "source": "this report",
-            "own": True,
-            "same": True,
-        }
-        rows.append(own)
-        rows.sort(key=lambda row: (row["task"] != own["task"], row["task"], -row["value"]))
-        return rows
-
-    @property
-    def comparable(self) -> str:
-        """Whether the published numbers of this task were measured on as many clips."""
-        sizes = {each.n for each in PUBLISHED if each.task == self.task and each.n}
-        if not sizes:
-            return (
-                "No published result here is of this task: read the tables below as what the field reaches elsewhere."
-            )
-        if self.n not in sizes:
-            whole = ", ".join(f"{size:,}" for size in sorted(sizes))
-            return f"This run is of {self.n:,} clips and the published ones of {whole}: alike in task, not in clips."
-        return "The published results of this task are of as many clips."
 
     def html(self, find: Find | None = None) -> str:
         """The page, with the sound of the worst confusions where `find` finds the clips."""
-        margin = None
-        if self.margins is not None and self.sureness:
-            margin = Markup(svg.margin_figure(self.margins, self.hits, self.sureness))
-        figures = {
-            "bar": Markup(svg.accuracy_bar(self.accuracy, self.chance)),
-            "map": Markup(svg.map_figure(*self._mapped())) if self.map else None,
-            "words": Markup(svg.words_figure(self.per_class, self.words, self.chance)),
-            "matrix": Markup(svg.confusion_figure(self.confusion, self.words)),
-            "reliability": Markup(svg.reliability_figure(self.calibration)) if self.calibration else None,
-            "margin": margin,
-            "det": Markup(svg.det_figure(self.detection)) if self.detection else None,
-            "open_set": [
-                (outcome, Markup(svg.det_figure(curve)), Markup(svg.roc_figure(curve)))
-                for outcome in self.open_set
-                if outcome["rule"] == _best_rule(self.open_set)
-                for curve in [_curve(outcome)]
-            ],
-        }
-        return _render("report.html.jinja", report=self, figures=figures, played=self._played(find), html=True)
+        return page.html(self, find)
 
     def markdown(self) -> str:
         """The same in Markdown, without figures and sound."""
-        return _render("report.md.jinja", report=self, html=False)
-
-    def _mapped(self) -> tuple[np.ndarray, list[Prediction]]:
-        """The places of the map, and the row of each."""
-        assert self.map is not None
-        lines = {line.path: line for line in self.predictions}
-        return self.map.places, [lines[path] for path in self.map.paths]
-
-    def _played(self, find: Find | None) -> list[tuple[Confusion, list[tuple[Prediction, str]]]]:
-        """The worst confusions with the sound of their clips as data URIs."""
-        return [
-            (confusion, [(line, sound) for line in confusion.clips[:PLAYED] if (sound := _sound(find, line.path))])
-            for confusion in self.confusions[: CONFUSIONS // 2]
-        ]
+        return page.markdown(self)
 
 
-def load_report(run: Path, words: Sequence[str] | None = None) -> Report:
+def load_report(run: Path, words: Sequence[str] | None = None, task: str = "") -> Report:
     """A report from a run's folder or a CSV file.
+
+    A table without speakers takes them from its file names, where all of them are named as those of Speech Commands.
 
     Args:
         run: a folder that holds `predictions.csv`, or any CSV file with `path,label,prediction`.
         words: the candidates; by default those of `results.json`, or else the words that occur.
+        task: name of the task that has these words, if one has.
 
     Raises:
         PredictionsError: the table or the results cannot be trusted; names the row or the field.
     """
     path = find_predictions(run)
-    protocol, foreign = results_of(path)
-    known = words if words is not None else list(protocol.get("per_class", {})) or None
+    found, foreign = results_of(path)
+    known = words if words is not None else list(found.per_class if found else ()) or None
     predictions = read_predictions(path, known)
+    named = with_speakers_of_names(predictions)
+    predictions = named or predictions
     occurring = {line.label for line in predictions} | {line.prediction for line in predictions}
     drawn, undrawn = _map_beside(path, predictions)
+    bare = found is None or found.bare  # what `report` itself once made from the table says nothing more
     return Report(
         predictions,
         tuple(known or sorted(occurring)),
-        protocol,
-        title(protocol, path),
+        None if bare else found,
+        title(None if bare else found, path),
         map=drawn,
         undrawn=undrawn,
-        foreign=foreign,
+        foreign=foreign and _of_a_run(path.with_name(RESULTS)),
+        named=named is not None,
+        sha256=digest(path.read_bytes()),
+        choice=task or ((found.task or "") if found and words is None else ""),
     )
 
 
-def title(protocol: dict[str, Any], path: Path) -> str:
-    """What a report is called."""
-    if not protocol:
+def title(found: Results | None, path: Path) -> str:
+    """What a report is called.
+
+    Args:
+        found: the results; None leaves the name of the table.
+        path: of the table.
+    """
+    if found is None:
         return f"{path.parent.name}/{path.name}" if path.parent.name else path.name
-    split = f" {protocol['split']}" if protocol.get("split") else ""
-    return f"{protocol.get('encoder')} on {protocol.get('dataset')}{split}, {protocol.get('task')}"
+    split = f" {found.split}" if found.split else ""
+    return f"{found.encoder} on {found.dataset}{split}, {found.task}"
 
 
 def write_report(report: Report, folder: Path, find: Find | None = None) -> list[Path]:
-    """Writes report.html and report.md, each whole or not at all; returns their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for name, text in ((HTML, report.html(find)), (MARKDOWN, report.markdown())):
-        with whole(folder / name) as part:
-            part.write_text(text, encoding="utf-8", errors="backslashreplace")
-        written.append(folder / name)
-    return written
+    """Writes report.html and report.md, and results.json for a table that has none: all of them or none.
 
+    A results.json of another run is left alone.
 
-def search(folders: Iterable[Path]) -> Find:
-    """Finds clips by their path in folders, and in the places where a corpus keeps them.
+    Returns:
+        The paths of what was written.
 
-    A path that leads out of them, be it absolute, by `..` or by a link, is not followed: a table from elsewhere must
-    not put files of this machine into a page that is passed on. A folder itself may be a link.
+    Raises:
+        ReportError: the folder cannot be made or a file cannot be written; names it.
     """
-    roots = [root.resolve() for folder in folders for place in PLACES if (root := folder / place).is_dir()]
+    make_folder(folder)
+    contents = {folder / name: text for name, text in files(report, find).items()}
+    if report.bare and not _of_a_run(folder / RESULTS):
+        contents[folder / RESULTS] = utf8(to_json(report.as_results()))
+    return write_all(contents)
 
-    def find(path: str) -> Path | None:
-        return next((found for root in roots if (found := _inside(root, path))), None)
 
-    return find
+def files(report: Report, find: Find | None = None) -> dict[str, bytes]:
+    """The content of report.html and report.md."""
+    return {HTML: utf8(report.html(find)), MARKDOWN: utf8(report.markdown())}
 
 
-def _inside(root: Path, path: str) -> Path | None:
-    """A file in a folder, if it is there and nowhere else."""
+def utf8(text: str) -> bytes:
+    """UTF-8. What is not Unicode in the name of a file is written as its escape."""
+    return text.encode("utf-8", errors="backslashreplace")
+
+
+def _of_a_run(path: Path) -> bool:
+    """Whether results lie there that an evaluation wrote, or that cannot be read."""
     try:
-        found = (root / path).resolve()
-        return found if found.is_relative_to(root) and found.is_file() else None
-    except (OSError, RuntimeError, ValueError):  # a name too long, links in a circle, a NUL
-        return None
+        return path.exists() and not read_results(path).bare
+    except PredictionsError:
+        return True
 
 
 def _map_beside(path: Path, predictions: Sequence[Prediction]) -> tuple[EmbeddingMap | None, str]:
-    """The map of a run, or why the one that is there is not of it."""
+    """The map of a run, or why the one that is there does not belong to it."""
     beside = path.with_name(MAP)
-    if path.name != "predictions.csv" or not beside.exists():
+    if path.name != TABLE or not beside.exists():
         return None, ""
     try:
         found = read_map(beside)
@@ -408,59 +378,13 @@ def _map_beside(path: Path, predictions: Sequence[Prediction]) -> tuple[Embeddin
     return found, ""
 
 
-def _best_rule(outcomes: list[dict[str, Any]]) -> str:
-    """The rule of the largest area, whose curves are drawn."""
-    return str(max(outcomes, key=lambda outcome: outcome["auroc"]["estimate"])["rule"])
-
-
-def _curve(outcome: dict[str, Any]) -> RocCurve:
-    points = np.array(outcome["curve"])
-    return RocCurve(np.empty(0), points[:, 1], points[:, 0], outcome["inside"], outcome["outside"])
-
-
-def _published(result: PublishedResult, same: bool) -> dict[str, Any]:
-    return {
-        "system": result.system,
-        "task": result.task,
-        "n": f"{result.n:,}" if result.n else "not said",
-        "accuracy": f"{100 * result.accuracy:.2f}".removesuffix("0") + " %",
-        "value": result.accuracy,
-        "kind": "supervised" if result.supervised else "zero-shot",
-        "source": f"{result.source}; {result.note}" if result.note else result.source,
-        "own": False,
-        "same": same,
-    }
-
-
-def _sound(find: Find | None, path: str) -> str | None:
-    """A clip as a data URI, if it is there and a browser can play it."""
-    kind = SOUNDS.get(Path(path).suffix.lower())
-    found = find(path) if find and kind else None
-    if found is None or not found.is_file() or found.stat().st_size > LARGEST_CLIP:
-        return None
-    return f"data:{kind};base64,{base64.b64encode(found.read_bytes()).decode()}"
-
-
-def _least_sure_last(line: Prediction) -> tuple[float, str]:
+def _surest_first(line: Prediction) -> tuple[float, str]:
     value = line.margin if not math.isnan(line.margin) else line.score
     return (0.0 if math.isnan(value) else -value, line.path)
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-def _limits(interval: Interval) -> str:
-    return f"[{100 * interval.low:.1f}, {100 * interval.high:.1f}]" if interval.n else ""
-
-
-def _cell(text: str) -> str:
-    """A word for a Markdown table."""
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
-
-
-def _render(name: str, html: bool, **values: Any) -> str:
-    environment = Environment(autoescape=html, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(percent=_percent, limits=_limits, cell=_cell, zip=zip)
-    text = environment.from_string((TEMPLATES / name).read_text(encoding="utf-8")).render(**values)
-    return _CONTROLS.sub("", text)
+def _version() -> str:
+    try:
+        return version("kws-imagebind")
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,6 +1,8 @@
-"""Figures as SVG text for a page that is light or dark: the colours are the page's own, the words real text.
+"""Figures as SVG text for a page that is light or dark: the page sets the colours, and the words are real text.
 
-Pure: numbers in, a string out, without matplotlib, so that a report is made in seconds and holds its figures itself.
+Numbers in, a string out, without matplotlib, so that a report is made in seconds and needs no other file. What a reader
+may want to know of a point or a cell is its `<title>`: browsers show it under a mouse, and `templates/marks.js` to
+touch and keyboard.
 """
 
 from __future__ import annotations
@@ -18,8 +20,7 @@ from kws_imagebind.reporting.predictions import Prediction
 
 LETTER = 6.6  # pixels of a letter at 12 px, on average
 WIDE = 1.6  # letters more for a word of wide ones, as "unknown"
-NUMBERED = 17  # pixels of a cell from which a number fits
-NAMED = 10  # pixels of a row from which a name fits
+PITCH = 20  # pixels of a row
 MOST_NAMES = 60  # on a map
 COMPACT = 45  # pixels of a group of clips, up to which a name over them would hide them
 QUARTERS = (0, 0.25, 0.5, 0.75, 1)
@@ -27,80 +28,56 @@ _PROBITS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)  # grid of a DET 
 
 
 def accuracy_bar(interval: Interval, chance: float | None) -> str:
-    """The headline: the accuracy with its interval on a scale from 0 to 100 %, beside chance."""
-    x = _Scale(0, 1, 20, 976)
+    """The headline: the accuracy with its interval on a scale from 0 to 100 %, and chance. As wide as the page."""
     marks = "".join(
-        f'<text x="{x(share):.1f}" y="52" class="tick mid">{round(100 * share)} %</text>' for share in QUARTERS
+        f'<text x="{_percent(share)}" y="52" class="tick mid">{round(100 * share)} %</text>' for share in QUARTERS
     )
-    line = ""
-    if chance is not None:
-        line = f'<line x1="{x(chance):.1f}" x2="{x(chance):.1f}" y1="6" y2="36" class="chance"/>'
-    return _svg(
-        1000, 58,
-        f'<rect x="{x(0):.1f}" y="14" width="{x(1) - x(0):.1f}" height="14" rx="7" class="track"/>'
-        f'<rect x="{x(0):.1f}" y="14" width="{x(interval.estimate) - x(0):.1f}" height="14" rx="7" class="fill soft"/>'
-        f'<line x1="{x(interval.low):.1f}" x2="{x(interval.high):.1f}" y1="21" y2="21" class="limits thick"/>'
-        f'<circle cx="{x(interval.estimate):.1f}" cy="21" r="6" class="dot"/>{line}{marks}',
+    estimate, low, high = (_percent(value) for value in (interval.estimate, interval.low, interval.high))
+    return _responsive(
+        58, 22, 22,
+        '<rect x="0" y="14" width="100%" height="14" rx="7" class="track"/>'
+        f'<rect x="0" y="14" width="{estimate}" height="14" rx="7" class="fill soft"/>'
+        f'<line x1="{low}" x2="{high}" y1="21" y2="21" class="limits thick"/>'
+        f'<circle cx="{estimate}" cy="21" r="6" class="dot"/>{_chance(chance, 6, 36)}{marks}',
         f"accuracy {interval}",
     )  # fmt: skip
 
 
-def words_figure(per_class: Sequence[Interval], labels: Sequence[str], chance: float | None) -> str:
-    """Each word's accuracy with its interval, from the best to the worst; words without clips last."""
+def words_figure(
+    per_class: Sequence[Interval], labels: Sequence[str], chance: float | None, lowest: int | None = None
+) -> str:
+    """The accuracy of each word that has clips, with its interval, from the best to the worst. As wide as the page.
+
+    Args:
+        per_class: of each word.
+        labels: the words.
+        chance: of a guess.
+        lowest: how many words to draw, those with the lowest accuracy; all by default.
+    """
     rows = sorted(
-        zip(per_class, labels, strict=True),
-        key=lambda row: (row[0].n == 0, -row[0].estimate if row[0].n else 0.0, row[1]),
+        (row for row in zip(per_class, labels, strict=True) if row[0].n), key=lambda row: (-row[0].estimate, row[1])
     )
-    pitch = max(4.0, min(20.0, 1400 / len(rows)))
-    left = _widest(labels) + 12
-    x, height = _Scale(0, 1, left, left + 640), pitch * len(rows) + 34
-    parts = [_grid(x, 8, height - 24)]
+    rows = rows[-lowest:] if lowest else rows
+    bottom = 8 + PITCH * len(rows)
+    parts = [
+        f'<line x1="{_percent(share)}" x2="{_percent(share)}" y1="8" y2="{bottom + 4}" class="grid"/>'
+        f'<text x="{_percent(share)}" y="{bottom + 16}" class="tick mid">{round(100 * share)} %</text>'
+        for share in QUARTERS
+    ]
     for index, (interval, label) in enumerate(rows):
-        y = 8 + pitch * (index + 0.5)
-        if pitch >= NAMED:
-            parts.append(f'<text x="{left - 8:.1f}" y="{y:.1f}" class="name end">{escape(_cut(label))}</text>')
-            parts.append(f'<text x="{x.end + 12:.1f}" y="{y:.1f}" class="tick start">{interval.n or "no clips"}</text>')
-        if interval.n:
-            parts.append(
-                f"<g><title>{escape(label)}: {interval}</title>"
-                f'<line x1="{x(interval.low):.1f}" x2="{x(interval.high):.1f}" y1="{y:.1f}" y2="{y:.1f}" '
-                'class="limits"/>'
-                f'<circle cx="{x(interval.estimate):.1f}" cy="{y:.1f}" r="{min(4.5, pitch / 3):.1f}" class="dot"/></g>'
-            )
-    if chance is not None:
-        parts.append(f'<line x1="{x(chance):.1f}" x2="{x(chance):.1f}" y1="4" y2="{height - 24:.1f}" class="chance"/>')
-    return _svg(x.end + 70, height, "".join(parts), "accuracy of each word with its 95 % interval and number of clips")
-
-
-def confusion_figure(counts: np.ndarray, labels: Sequence[str]) -> str:
-    """Which word is taken for which: right in one colour, wrong in the other, as strong as its share of the row."""
-    classes, totals = len(labels), counts.sum(axis=1)
-    cell = max(5.0, min(34.0, 900 / classes))
-    left = top = _widest(labels) + 10 if cell >= NAMED else 24.0
-    side = cell * classes
-    parts = [f'<rect x="{left:.1f}" y="{top:.1f}" width="{side:.1f}" height="{side:.1f}" class="track"/>']
-    for row, column in zip(*np.nonzero(counts), strict=True):
-        share, n = counts[row, column] / totals[row], int(counts[row, column])
-        x, y = left + cell * column, top + cell * row
-        strength, kind = 0.08 + 0.92 * float(share) ** 0.5, "right" if row == column else "wrong"
-        said = f"{labels[row]} heard as {labels[column]}: {n:,} of {int(totals[row]):,} clips ({100 * share:.1f} %)"
-        number = ""
-        if cell >= NUMBERED:
-            size = min(11.0, 1.55 * (cell - 3) / max(2, len(str(n))))
-            number = (
-                f'<text x="{x + cell / 2:.1f}" y="{y + cell / 2:.1f}" style="font-size:{size:.1f}px" '
-                f'class="mid number{" over" if strength > 0.62 else ""}">{n}</text>'
-            )
+        y = 8 + PITCH * (index + 0.5)
         parts.append(
-            f'<g><title>{escape(said)}</title><rect x="{x:.1f}" y="{y:.1f}" width="{cell - 0.6:.1f}" '
-            f'height="{cell - 0.6:.1f}" class="{kind}" fill-opacity="{strength:.2f}"/>{number}</g>'
+            f"<g><title>{escape(label)}: {interval}</title>"
+            f'<text x="-10" y="{y:.1f}" class="name end">{escape(cut(label))}</text>'
+            f'<text x="100%" dx="12" y="{y:.1f}" class="tick start">{interval.n:,}</text>'
+            f'<line x1="{_percent(interval.low)}" x2="{_percent(interval.high)}" y1="{y:.1f}" y2="{y:.1f}" '
+            f'class="limits"/><circle cx="{_percent(interval.estimate)}" cy="{y:.1f}" r="4.5" class="dot"/></g>'
         )
-    if cell >= NAMED:
-        parts += [_cell_names(label, index, cell, left, top) for index, label in enumerate(labels)]
-    parts.append(f'<text x="{left + side / 2:.1f}" y="{top + side + 18:.1f}" class="tick mid">heard as</text>')
-    turned = f"{left + side + 14:.1f} {top + side / 2:.1f}"
-    parts.append(f'<text transform="translate({turned}) rotate(90)" class="tick mid">spoken</text>')
-    return _svg(left + side + 24, top + side + 28, "".join(parts), "confusion matrix: rows spoken, columns heard")
+    parts.append(_chance(chance, 4, bottom + 4))
+    left = widest([label for _, label in rows]) + 12
+    return _responsive(
+        bottom + 26, left, 48, "".join(parts), "accuracy of each word with its 95 % interval and number of clips"
+    )
 
 
 def map_figure(places: np.ndarray, lines: Sequence[Prediction]) -> str:
@@ -127,16 +104,16 @@ def map_figure(places: np.ndarray, lines: Sequence[Prediction]) -> str:
         )
     groups = "".join(f'<g class="{kind} clip">{"".join(circles)}</g>' for kind, circles in drawn.items())
     names = "".join(
-        f'<text x="{x:.1f}" y="{y:.1f}" class="place mid">{escape(_cut(word))}</text>'
+        f'<text x="{x:.1f}" y="{y:.1f}" class="place mid">{escape(cut(word))}</text>'
         for word, x, y in _map_names(at, [line.label for line in lines], width, height)
     )
-    return _svg(width, height, groups + names, f"map of {len(lines):,} clips by t-SNE")
+    return figure(width, height, groups + names, f"map of {len(lines):,} clips by t-SNE")
 
 
 def _map_names(at: np.ndarray, labels: Sequence[str], width: float, height: float) -> list[tuple[str, float, float]]:
-    """Each word at the median of its clips, or above it where it would hide them.
+    """Each word at the median of its clips, or above them where it would hide them.
 
-    The frequent come first; the others move up or down where a name stands already.
+    Frequent words come first; later ones move up or down to keep clear of the names that are there.
     """
     said = np.array(labels, dtype=object)
     found: list[tuple[str, float, float, float]] = []
@@ -145,7 +122,7 @@ def _map_names(at: np.ndarray, labels: Sequence[str], width: float, height: floa
         x, y = (float(value) for value in np.median(own, axis=0))
         top, bottom = (float(value) for value in np.quantile(own[:, 1], (0.1, 0.9)))
         y = y if bottom - top > COMPACT else max(top - 13, y - COMPACT)
-        half = LETTER * (len(_cut(word)) + 1) / 2
+        half = LETTER * (len(cut(word)) + 1) / 2
         x = min(max(x, half), width - half)
         steps = (y + sign * 8.0 * step for step in range(12) for sign in (-1, 1))
         free = (
@@ -159,7 +136,7 @@ def _map_names(at: np.ndarray, labels: Sequence[str], width: float, height: floa
 
 
 def reliability_figure(found: Calibration) -> str:
-    """How sure against how often right: on the diagonal the confidence can be taken at its word."""
+    """Confidence against accuracy: on the diagonal the two agree."""
     points = [(each.confidence, wilson(each.hits, each.n), each.n) for each in found.bins]
     return _share_figure(points, "confidence", "reliability diagram", diagonal=True)
 
@@ -183,7 +160,7 @@ def det_figure(found: RocCurve) -> str:
     parts = []
     for share in _PROBITS:
         at, up = scale(share), scale.up(share)
-        name = f"{100 * share:g} %"
+        name = f"{100 * share:g}"
         parts.append(f'<line x1="{at:.1f}" x2="{at:.1f}" y1="20" y2="380" class="grid"/>')
         parts.append(f'<line x1="64" x2="424" y1="{up:.1f}" y2="{up:.1f}" class="grid"/>')
         parts.append(f'<text x="{at:.1f}" y="394" class="tick mid">{name}</text>')
@@ -196,9 +173,9 @@ def det_figure(found: RocCurve) -> str:
         f'<circle cx="{scale(equal):.1f}" cy="{scale.up(equal):.1f}" r="5" class="dot">'
         f"<title>equal error rate {100 * equal:.1f} %</title></circle>"
     )
-    parts.append('<text x="244" y="414" class="tick mid">false alarms</text>')
-    parts.append('<text transform="translate(14 200) rotate(-90)" class="tick mid">misses</text>')
-    return _svg(440, 424, "".join(parts), f"detection error trade-off, equal error rate {100 * equal:.1f} %")
+    parts.append('<text x="244" y="414" class="tick mid">false alarms (%)</text>')
+    parts.append('<text transform="translate(14 200) rotate(-90)" class="tick mid">misses (%)</text>')
+    return figure(452, 424, "".join(parts), f"detection error trade-off, equal error rate {100 * equal:.1f} %")
 
 
 def roc_figure(found: RocCurve) -> str:
@@ -211,7 +188,7 @@ def roc_figure(found: RocCurve) -> str:
     parts.append(f'<polyline points="{path}" class="curve"/>')
     parts.append('<text x="244" y="414" class="tick mid">false alarms</text>')
     parts.append('<text transform="translate(14 200) rotate(-90)" class="tick mid">accepted</text>')
-    return _svg(440, 424, "".join(parts), f"ROC curve, area {found.auroc:.3f}")
+    return figure(452, 424, "".join(parts), f"ROC curve, area {found.auroc:.3f}")
 
 
 def _axes(x: _Scale, y: _Scale) -> list[str]:
@@ -251,7 +228,7 @@ class _Probit:
 
 
 def _thinned(first: np.ndarray, second: np.ndarray, most: int = 400) -> list[tuple[float, float]]:
-    """No more points than can be seen."""
+    """At most `most` points of a curve."""
     keep = np.unique(np.linspace(0, len(first) - 1, min(most, len(first))).astype(int))
     return [(float(first[i]), float(second[i])) for i in keep]
 
@@ -271,38 +248,56 @@ def _share_figure(points: Sequence[tuple[float, Interval, int]], axis: str, titl
         )
     parts.append(f'<text x="244" y="414" class="tick mid">{axis}</text>')
     parts.append('<text transform="translate(14 200) rotate(-90)" class="tick mid">accuracy</text>')
-    return _svg(440, 424, "".join(parts), title)
+    return figure(452, 424, "".join(parts), title)
 
 
-def _grid(x: _Scale, top: float, bottom: float) -> str:
-    lines = []
-    for share in QUARTERS:
-        at = f"{x(share):.1f}"
-        lines.append(f'<line x1="{at}" x2="{at}" y1="{top:.1f}" y2="{bottom:.1f}" class="grid"/>')
-        lines.append(f'<text x="{at}" y="{bottom + 14:.1f}" class="tick mid">{round(100 * share)} %</text>')
-    return "".join(lines)
+def widest(labels: Sequence[str]) -> float:
+    """Pixels that the longest of some labels takes at 12 px."""
+    return LETTER * (WIDE + max((len(cut(label)) for label in labels), default=0))
 
 
-def _cell_names(label: str, index: int, cell: float, left: float, top: float) -> str:
-    name, at = escape(_cut(label)), (index + 0.5) * cell
-    size = f'style="font-size:{min(12.0, cell * 0.72):.1f}px"'
-    return (
-        f'<text x="{left - 6:.1f}" y="{top + at:.1f}" {size} class="name end">{name}</text>'
-        f'<text transform="translate({left + at:.1f} {top - 6:.1f}) rotate(-90)" {size} class="name start">'
-        f"{name}</text>"
-    )
-
-
-def _widest(labels: Sequence[str]) -> float:
-    return LETTER * (WIDE + max(len(_cut(label)) for label in labels))
-
-
-def _cut(label: str, most: int = 26) -> str:
+def cut(label: str, most: int = 26) -> str:
+    """A label, shortened if it is very long."""
     return label if len(label) <= most else label[: most - 1] + "…"
 
 
-def _svg(width: float, height: float, content: str, title: str) -> str:
+def figure(width: float, height: float, content: str, title: str, kind: str = "") -> str:
+    """A drawing of a fixed shape.
+
+    Args:
+        width, height: in pixels.
+        content: SVG elements.
+        title: what it shows, for those who cannot see it.
+        kind: a class for the page's style.
+    """
+    named = f' class="{kind}"' if kind else ""
     return (
-        f'<svg viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}" role="img" '
+        f'<svg viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}" role="img"{named} '
         f'aria-label="{escape(title)}">{content}</svg>'
     )
+
+
+def _responsive(height: float, left: float, right: float, content: str, title: str) -> str:
+    """A drawing as wide as the page, whose letters keep their size: widths are percentages, heights pixels.
+
+    Args:
+        height: in pixels.
+        left, right: pixels left free for labels, at negative x and beyond 100 %.
+        content: SVG elements.
+        title: what it shows.
+    """
+    return (
+        f'<svg width="100%" height="{height:.0f}" style="padding:0 {right:.0f}px 0 {left:.0f}px" class="responsive" '
+        f'role="img" aria-label="{escape(title)}">{content}</svg>'
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f}%"
+
+
+def _chance(share: float | None, top: float, bottom: float) -> str:
+    """The dashed line of a guess."""
+    if share is None:
+        return ""
+    return f'<line x1="{_percent(share)}" x2="{_percent(share)}" y1="{top}" y2="{bottom:.0f}" class="chance"/>'

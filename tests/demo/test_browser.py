@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ import pytest
 import soundfile
 
 from kws_imagebind.datasets.sample import sample_folder
+from tests.browser import PATIENCE, WIDTHS, chromium, launch
 
 if find_spec("gradio") is None:
     pytest.skip("gradio is not installed, the package of the extra 'demo'", allow_module_level=True)
@@ -29,14 +29,7 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="playwright, which 
 
 PROJECT = Path(__file__).parents[2]
 SPOKEN = sample_folder() / "stop" / "04098292_nohash_0.wav"
-PATIENCE = 60_000  # milliseconds, for a machine that has much else to do
 sync_api.expect.set_options(timeout=PATIENCE)
-# What Chromium would ask the world on its own, before any page is opened.
-QUIET = (
-    "--disable-background-networking", "--disable-component-update", "--disable-default-apps", "--disable-sync",
-    "--disable-domain-reliability", "--disable-client-side-phishing-detection", "--metrics-recording-only",
-    "--no-first-run", "--no-pings", "--disable-features=OptimizationHints,MediaRouter,Translate,DialMediaRouteProvider",
-)  # fmt: skip
 
 
 @dataclass
@@ -66,14 +59,6 @@ class Demo:
         parts = urlsplit(url)
         if parts.scheme not in ("data", "blob") and parts.hostname != "127.0.0.1":
             self.strangers.append(url)
-
-
-def chromium() -> str:
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    found = next(filter(None, map(shutil.which, names)), None)
-    if found is None:
-        pytest.skip(f"no Chromium on the path ({', '.join(names)}); install one to try the demo in it")
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -119,17 +104,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
 
 @pytest.fixture(scope="module")
 def browser(microphone: Path) -> Iterator[sync_api.Browser]:
-    sandbox = [] if hasattr(os, "geteuid") and os.geteuid() else ["--no-sandbox"]  # root has none
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium(),
-            args=[
-                *sandbox,
-                *QUIET,
-                "--use-fake-ui-for-media-stream",
-                "--use-fake-device-for-media-stream",
-                f"--use-file-for-fake-audio-capture={microphone}",
-            ],
+        browser = launch(
+            playwright,
+            "--use-fake-ui-for-media-stream",
+            "--use-fake-device-for-media-stream",
+            f"--use-file-for-fake-audio-capture={microphone}",
         )
         yield browser
         browser.close()
@@ -222,9 +202,28 @@ def test_statistics_come_with_interval_n_chance_and_matrix(demo: Demo) -> None:
     assert "64 of 315 clips, drawn with seed 0" in result.inner_text()
     assert result.get_by_role("img", name="confusion matrix").is_visible()
     demo.picture("statistics")
-    page.set_viewport_size({"width": 390, "height": 800})  # a telephone: only the matrix scrolls sideways
-    demo.picture("narrow")
-    assert page.evaluate("document.scrollingElement.scrollWidth") <= 390
+    # The script that reads the figures came with the page: a tap on a cell says what it counts.
+    cell = result.locator(".frame.sticky g").first
+    said = cell.locator("title").text_content()
+    cell.locator("rect").click()
+    sync_api.expect(result.locator(".frame.sticky + output")).to_have_text(str(said))
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 800})
+        demo.picture(f"statistics-{width}")
+        assert page.evaluate("document.scrollingElement.scrollWidth") <= width  # only the matrix scrolls sideways
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_page_stands_in_the_middle_and_shows_its_tabs(demo: Demo, width: int) -> None:
+    page = demo.page
+    page.set_viewport_size({"width": width, "height": 900})
+    demo.picture(f"voice-{width}")
+    for tab in ("Your voice", "A random clip", "Statistics"):
+        sync_api.expect(page.get_by_role("tab", name=tab)).to_be_visible()
+    box = page.locator("main").bounding_box()
+    assert box is not None and abs(box["x"] - (width - box["x"] - box["width"])) <= 2
+    assert box["width"] <= 1080 and box["x"] <= max(32, (width - 1080) / 2)
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= width
 
 
 def test_two_visitors_at_once_get_their_own_answers(demo: Demo, browser: sync_api.Browser) -> None:

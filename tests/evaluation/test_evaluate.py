@@ -23,6 +23,8 @@ from kws_imagebind.evaluation.guards import identities
 from kws_imagebind.metrics.classification import MetricError
 from kws_imagebind.metrics.intervals import proportion_by_speaker
 from kws_imagebind.readouts.base import ScoreProtocol, Scores
+from kws_imagebind.reporting.comparison import compare
+from kws_imagebind.reporting.predictions import read_predictions
 from kws_imagebind.reporting.report import load_report
 
 WORDS = ("yes", "no", "up", "down", "left", "right", "lamp")
@@ -116,7 +118,7 @@ def test_results_hold_the_contract(tmp_path: Path) -> None:
     assert results["n"] == 200 and results["seed"] == 3 and results["fingerprints"] == {"tone": "tone-1"}
     assert results["clips_per_second"] == 50.0  # 150 clips were encoded in 3 s, 50 came from the cache
     assert results["predictions_sha256"] == hashlib.sha256((tmp_path / "predictions.csv").read_bytes()).hexdigest()
-    assert load_report(tmp_path).protocol == results
+    assert load_report(tmp_path).as_results().as_dict() == results
     assert len(results["skipped"]) == 2 and results["per_class"]["lamp"]["estimate"] is None
     assert results["versions"]["torch"] == importlib.metadata.version("torch")
 
@@ -134,7 +136,7 @@ def test_intervals_draw_speakers_where_they_are_known_and_say_so_where_not() -> 
     assert {i.method for i in (known.top5_accuracy, known.macro_accuracy, known.per_class["yes"])} == {
         "wilson-by-speaker"
     }
-    assert "Wilson; clips taken as independent, for speakers are unknown" in str(unknown)
+    assert "Wilson; clips are treated as independent because speakers are unknown" in str(unknown)
     assert "for one speaker said all clips" in str(single) and single.accuracy == unknown.accuracy
 
 
@@ -297,6 +299,10 @@ def test_upper_and_lower_case_are_one_label_everywhere(tmp_path: Path) -> None:
     capital.save(tmp_path / "one")
     report = load_report(tmp_path / "one")
     assert report.accuracy.estimate == pytest.approx(capital.accuracy.estimate)
+    evaluate(scores, audio).save(tmp_path / "two")
+    runs = {name: read_predictions(tmp_path / name / "predictions.csv") for name in ("one", "two")}
+    found = compare(runs, {"one": large, "two": WORDS})
+    assert found.pairs[0].paired.difference == 0 and not found.warnings
 
 
 def test_the_protocol_and_the_habits_are_told() -> None:
@@ -307,5 +313,5 @@ def test_the_protocol_and_the_habits_are_told() -> None:
     truth, guess = audio.targets.numpy(), scores.values.argmax(1).numpy()
     assert found["kappa"] == pytest.approx(cohen_kappa_score(truth, guess))
     assert found["expected_accuracy"] == pytest.approx(np.mean(truth[:, None] == guess[None]))
-    for part in ("Cohen's kappa", "predictions are worth", "no probability until a temperature is fitted", "bf16"):
+    for part in ("Cohen's kappa", "effective number of classes", "a cosine is not a probability", "bf16"):
         assert part in table, part

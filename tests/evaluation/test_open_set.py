@@ -18,6 +18,7 @@ from kws_imagebind.readouts.base import Scores
 from kws_imagebind.readouts.fillers import filler_scores, filler_vectors
 from kws_imagebind.readouts.rejection import Rejection, best, fit_rejection, margin
 from kws_imagebind.reporting.report import Report
+from kws_imagebind.reporting.results import from_dict
 from kws_imagebind.text.fillers import FILLERS
 from kws_imagebind.text.phonemes import lookup
 from kws_imagebind.text.tasks import SPEECH_COMMANDS_WORDS
@@ -56,7 +57,7 @@ def test_how_many_recordings_the_noise_is_from_is_told() -> None:
     assert [each.outside_speakers for each in found[:3]] == [10, 6, 16]
     assert "20 out of 6 recordings" in str(found[1]) and "40 out of 10 speakers" in str(found[0])
     told = json.loads(json.dumps([each.as_dict() for each in found]))
-    report = Report(rows(), WORDS, {"open_set": told})
+    report = Report(rows(), WORDS, from_dict({"open_set": told}))
     assert "20 of 6 recordings" in report.html() and "20 of 6 recordings" in report.markdown()
 
 
@@ -130,7 +131,7 @@ def test_what_does_not_belong_together_is_refused() -> None:
 def test_the_report_draws_both_curves_from_the_results() -> None:
     outcomes = open_set(scores(150, 0.4, 0), scores(60, 0.2, 1), ["silence"] * 20 + ["bed"] * 40)
     told = json.loads(json.dumps([each.as_dict() for each in outcomes], allow_nan=False))
-    report = Report(rows(), WORDS, {"open_set": told})
+    report = Report(rows(), WORDS, from_dict({"open_set": told}))
     page = report.html()
     assert page.count("detection error trade-off") == 1 + 3 and page.count('aria-label="ROC curve') == 3
     assert f"{outcomes[0].auroc.estimate:.3f}" in page and "AUROC" in report.markdown()

@@ -31,7 +31,7 @@ def test_imagebinds_collapse_can_be_told_from_its_marginals() -> None:
     found = agreement(counts, ["marvin", "yes", "no"])
     assert found.kappa == 0 and found.expected == pytest.approx(1 / 3)
     assert found.collapse == (
-        "predictions are worth 1.0 words, the clips 3.0; the 1 most predicted take 100.0 % (marvin 100.0 %)"
+        "effective number of classes 1.0 (spoken: 3.0); the 1 most predicted take 100.0 % (marvin 100.0 %)"
     )
 
 

@@ -12,6 +12,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from IPython.core.inputtransformer2 import TransformerManager
 from nbformat import NotebookNode
 
 import kws_imagebind as kws
+from kws_imagebind.reporting.figures.published import published_figure
+from kws_imagebind.reporting.figures.style import drawn_from
 from kws_imagebind.reporting.published import PHONEBIND
 from scripts import notebook as keeper
 
@@ -57,6 +60,13 @@ def texts(notebook: NotebookNode) -> list[str]:
             shown = output.get("data", {})
             found.append(output.get("text") or shown.get("text/markdown") or shown.get("text/plain", ""))
     return found
+
+
+def figures(notebook: NotebookNode) -> list[str]:
+    """What each figure was drawn from."""
+    outputs = [output for cell in code(notebook) for output in cell.outputs]
+    kept = [output.metadata["image/png"] for output in outputs if "image/png" in output.get("data", {})]
+    return [each["drawn_from"] for each in kept]
 
 
 @pytest.fixture(scope="module", params=[MAIN, EXAMPLE], ids=["main", "example"])
@@ -142,9 +152,16 @@ def test_the_set_up_installs_only_where_the_package_is_missing_and_keeps_torch()
     assert set_up.source.count("https://") == 1 and set_up.outputs == []
 
 
+def test_the_set_up_asks_for_the_repository_before_it_installs(tmp_path: Path) -> None:
+    source = code(read(MAIN))[0].source.replace("is None", "is not None").replace("%pip", "raise ValueError #")
+    done = subprocess.run([sys.executable, "-c", source], cwd=tmp_path, capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
+    assert "Put the address of the repository into REPOSITORY" in done.stderr and not list(tmp_path.iterdir())
+
+
 def test_the_set_up_takes_an_installed_torch_as_it_is(tmp_path: Path) -> None:
     """The constraints that the cell writes are what pip calls an exact version, local part included."""
-    source = code(read(MAIN))[0].source.replace("is None", "is not None")
+    source = code(read(MAIN))[0].source.replace("is None", "is not None").replace("OWNER", "somebody")
     source = "\n".join(line for line in source.splitlines() if "%pip" not in line)
     subprocess.run(
         [sys.executable, "-c", source], cwd=tmp_path, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
@@ -201,8 +218,9 @@ def test_the_wheel_holds_all_that_runs_offline(installed: Path) -> None:
     for name in ("bpe/bpe_simple_vocab_16e6.txt.gz", "weights/phonebind.safetensors",
                  "text/lexicon/cmudict.txt.gz",
                  "weights/letter_to_sound.safetensors", "reporting/templates/report.html.jinja",
-                 "../data.py"):  # fmt: skip
+                 "encoders/imagebind/helpers.py"):  # fmt: skip
         assert (package / name).is_file(), name
+    assert not (installed / "data.py").exists()  # it would stand in for a user's own module
     assert sum(path.stat().st_size for path in installed.rglob("*") if path.is_file()) < 20e6
 
 
@@ -221,12 +239,26 @@ def test_it_runs_alone_in_an_empty_folder_offline_within_three_minutes(
     notebook, folder, seconds = run_alone
     keeper.check(keeper.normalise(notebook))
     assert seconds < SECONDS
-    assert sorted(path.name for path in folder.iterdir()) == [".cache", "report"]
-    assert "in the folder report" in texts(notebook)[-1]
+    assert sorted(path.name for path in folder.iterdir()) == [".cache", "notebook-report"]
+    assert "in the folder notebook-report" in texts(notebook)[-2]
 
 
 def test_what_is_kept_is_what_this_code_says(run_alone: tuple[NotebookNode, Path, float]) -> None:
     assert texts(run_alone[0]) == texts(read(MAIN)), "run `make notebook`"
+
+
+def test_the_figures_that_are_kept_are_drawn_from_this_codes_numbers(
+    run_alone: tuple[NotebookNode, Path, float],
+) -> None:
+    drawn, held = figures(run_alone[0]), figures(read(MAIN))
+    assert len(held) == 9 and drawn == held, "run `make notebook`"
+
+
+def test_a_figure_of_other_numbers_is_another_figure() -> None:
+    one, other = ([PHONEBIND[0], replace(PHONEBIND[0], task="v2-35", accuracy=share)] for share in (0.884, 0.879))
+    chances = {"v2-10": 0.1, "v2-35": 1 / 35}
+    digests = [drawn_from(published_figure(rows, chances, "this project", "t")) for rows in (one, one, other)]
+    assert digests[0] == digests[1] != digests[2]
 
 
 def test_the_example_runs_from_its_folder(installed: Path) -> None:
@@ -278,7 +310,7 @@ def test_what_a_notebook_shows_has_words_for_those_who_cannot_see_it(screen: Scr
     from kws_imagebind.notebook import display as page
     from kws_imagebind.reporting.figures.similarity import ranking_figure
 
-    page.show(ranking_figure([("yes", 0.5)], "One recording"))
+    page.show(ranking_figure([("yes", 0.5)], "One recording"), "One recording")
     page.listen(kws.load_dataset("sample").utterances[:2])
     page.tell("a < b")
     picture, players, sentence = screen.shown

@@ -39,7 +39,7 @@ def test_the_tests_are_statsmodels_and_holms_correction_is_over_all_pairs() -> N
         ([p.paired.mcnemar for p in found.pairs], [p.corrected_mcnemar for p in found.pairs]),
     ):
         assert corrected == pytest.approx(multipletests(values, method="holm")[1].tolist())
-    assert found.accuracies["good"].method == "speaker-bootstrap" and found.speakers == 12
+    assert found.accuracies["good"].method == "wilson-by-speaker" and found.speakers == 12
     json.dumps(found.as_dict(), allow_nan=False)
     assert "good less poor" in str(found) and "by Holm of 3" in str(found) and "12 speakers" in str(found)
 

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from kws_imagebind.reporting.predictions import Prediction, PredictionsError, predictions_csv, read_predictions
+from kws_imagebind.reporting.predictions import (
+    Prediction,
+    PredictionsError,
+    predictions_csv,
+    read_predictions,
+    with_speakers_of_names,
+)
 
 HEADER = "path,label,prediction\n"
 
@@ -47,20 +53,20 @@ def test_blanks_around_a_cell_are_no_part_of_it(tmp_path: Path) -> None:
 
 
 WRONG = {
-    r"row 1: no column prediction; expected the columns path,label,prediction, and found path,": "path,label\na,b\n",
+    r"row 1: no column prediction; expected the columns path,label,prediction, found path,": "path,label\na,b\n",
     r"row 1: no column path, label, prediction": "",
-    r"row 1: a column comes twice": "path,label,prediction,label\na,b,c,d\n",
+    r"row 1: a column is named twice": "path,label,prediction,label\na,b,c,d\n",
     r"row 3: 2 cells, but the header has 3": HEADER + "a.wav,yes,no\nb.wav,yes\n",
-    r"row 4: clip 'a\.wav' is there already, in row 2": HEADER + "a.wav,yes,no\nb.wav,no,no\na.wav,yes,yes\n",
+    r"row 4: clip 'a\.wav' is already in row 2": HEADER + "a.wav,yes,no\nb.wav,no,no\na.wav,yes,yes\n",
     r"row 2: the prediction is empty": HEADER + "a.wav,yes, \n",
-    r"row 3: the label 'maybe' is none of the 2 words \(no, yes\)": HEADER + "a.wav,yes,no\nb.wav,maybe,no\n",
-    r"row 2: the score 'high' is no number": "path,label,prediction,score\na.wav,yes,no,high\n",
-    r"row 2: the margin 'nan' is no number": "path,label,prediction,margin\na.wav,yes,no,nan\n",
+    r"row 3: the label 'maybe' is not one of the 2 words \(no, yes\)": HEADER + "a.wav,yes,no\nb.wav,maybe,no\n",
+    r"row 2: the score 'high' is not a number": "path,label,prediction,score\na.wav,yes,no,high\n",
+    r"row 2: the margin 'nan' is not a number": "path,label,prediction,margin\na.wav,yes,no,nan\n",
     r"row 2: the confidence 1\.5 is not between": "path,label,prediction,confidence\na.wav,yes,no,1.5\n",
-    r"row 3: byte 0xe9 is no UTF-8": (HEADER + "a.wav,yes,no\ncaf\xe9.wav,yes,no\n").encode("latin-1"),
+    r"row 3: byte 0xe9 is not UTF-8": (HEADER + "a.wav,yes,no\ncaf\xe9.wav,yes,no\n").encode("latin-1"),
     r"row 2: a NUL character": HEADER + "a\0.wav,yes,no\n",
-    r"row 3: no CSV": HEADER + 'a.wav,yes,no\n"b.wav,yes,no\n',
-    r"has no row beside its header": HEADER,
+    r"row 3: not valid CSV": HEADER + 'a.wav,yes,no\n"b.wav,yes,no\n',
+    r"has a header but no rows": HEADER,
 }
 
 
@@ -72,6 +78,31 @@ def test_a_bad_table_is_refused_with_its_row(tmp_path: Path, reason: str) -> Non
     assert str(path) in str(refusal.value) and "\n" not in str(refusal.value)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(PredictionsError, match=r"nowhere\.csv cannot be read"):
-        read_predictions(tmp_path / "nowhere.csv")
+def test_a_file_that_cannot_be_read_is_named_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    for name, why in (("nowhere.csv", "it does not exist; expected a folder"), ("folder.csv", "it is a folder")):
+        with pytest.raises(PredictionsError, match=rf"{name} cannot be read: {why}") as refusal:
+            read_predictions(tmp_path / name)
+        assert "Errno" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "speaker"),
+    [
+        ("yes/0cb74144_nohash_2.wav", "0cb74144"),
+        ("0cb74144_nohash_0.flac", "0cb74144"),
+        ("_unknown_/bed_0cb74144_nohash_0.wav.wav", "0cb74144"),
+        (r"yes\0cb74144_nohash_2.wav", "0cb74144"),
+        ("yes/1.wav", None),
+        ("yes/_nohash_2.wav", None),
+        ("0cb74144_nohash_2/1.wav", None),
+    ],
+)
+def test_speakers_are_taken_from_file_names_of_the_corpus_and_no_others(path: str, speaker: str | None) -> None:
+    named = with_speakers_of_names([Prediction(path, "yes", "no"), Prediction("up/a_nohash_0.wav", "up", "up")])
+    assert (named[0].speaker if named else None) == speaker
+
+
+def test_speakers_of_the_table_come_before_those_of_the_file_names() -> None:
+    lines = [Prediction("a_nohash_0.wav", "yes", "no", speaker="ann"), Prediction("b_nohash_0.wav", "yes", "no")]
+    assert with_speakers_of_names(lines) is None

@@ -10,14 +10,18 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 from PIL import Image  # matplotlib needs it too
 
 from kws_imagebind.files import whole
@@ -49,6 +53,18 @@ def png(figure: Figure, width: float = 700) -> tuple[bytes, int]:
     with Image.open(drawn) as picture:  # 256 colours are a third of the bytes, and look the same
         picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, format="png", optimize=True)
     return small.getvalue(), round(shown)
+
+
+def drawn_from(figure: Figure) -> str:
+    """A digest of what a figure says: its words, numbers and lines, but not how a machine renders them.
+
+    Two figures of the same numbers have the same one. Pictures and clouds of points have no part in it, for their last
+    digits differ between machines.
+    """
+    said = [text.get_text() for text in figure.findobj(Text) if text.get_text().strip()]
+    for line in figure.findobj(Line2D):
+        said.append(np.array2string(np.asarray(line.get_xydata(), dtype=float).round(3) + 0.0, threshold=10_000))
+    return sha256("\n".join(sorted(said)).encode()).hexdigest()[:16]
 
 
 def save_figure(figure: Figure, path: Path) -> None:
