@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
-from kws_imagebind.cli import catalogue, measuring, page, recordings, runs
+from kws_imagebind.cli import catalogue, leaderboard, measuring, page, recordings, runs
 from kws_imagebind.cli.options import BAD_INPUT, say
 
 INTERRUPTED = 130
@@ -25,6 +25,7 @@ COMMANDS: tuple[Callable[[argparse._SubParsersAction], None], ...] = (
     measuring.add_evaluate,
     runs.add_report,
     runs.add_compare,
+    leaderboard.add_leaderboard,
     recordings.add_spot,
     catalogue.add_describe,
     recordings.add_submit,

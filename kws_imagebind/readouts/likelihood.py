@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kws_imagebind.encoders.base import Encoder, EncoderError, Scorer
+from kws_imagebind.encoders.cards import card_of
 from kws_imagebind.encoders.scorer import refuse_vectors
 from kws_imagebind.readouts.base import Average, HasFeatures, Readout, ScoreProtocol, Scores
 from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
@@ -40,6 +41,7 @@ class ScoredClips:
         self.fingerprint = f"{scorer.fingerprint}-words-{words}"
         self.precision = getattr(scorer, "precision", "unknown")
         self.padding = getattr(scorer, "padding", "unknown")
+        self.card = card_of(scorer)
 
     def encode_audio(self, waveforms: Sequence[Tensor]) -> Tensor:
         """(n, keywords + 1) float32, unit norm.

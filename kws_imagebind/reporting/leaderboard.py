@@ -216,7 +216,9 @@ class Leaderboard:
         ]  # fmt: skip
         for pair in sorted(self.published_pairs, key=lambda each: each.eer):
             auc = f", AUC {_share(pair.auc)}" if pair.auc else ""
-            rows.append((pair.system, f"pair EER {_share(pair.eer)}{auc}", _count(pair.parameters), pair.note, pair.source))
+            rows.append(
+                (pair.system, f"pair EER {_share(pair.eer)}{auc}", _count(pair.parameters), pair.note, pair.source)
+            )
         return rows
 
     def html(self, picture: str = "") -> str:
@@ -279,9 +281,7 @@ def ranked(
         best = [ordered[0].hits[key] for key in shared]
         found = [compare_paired(best, [row.hits[key] for key in shared], speakers) for row in ordered[1:]]
         corrected = holm([each.p for each in found])
-        tested += [
-            replace(row, paired=each, p=p) for row, each, p in zip(ordered[1:], found, corrected, strict=True)
-        ]
+        tested += [replace(row, paired=each, p=p) for row, each, p in zip(ordered[1:], found, corrected, strict=True)]
     return Leaderboard(
         rows=tuple(tested if shared else ordered),
         failed=failed,
@@ -302,9 +302,7 @@ def _speakers(rows: Sequence[Row], shared: Sequence[str]) -> list[str] | None:
 
 
 def _warnings(rows: Sequence[Row], shared: Sequence[str]) -> list[str]:
-    found = [
-        f"{row.encoder} learnt from Speech Commands: its number is not zero-shot" for row in rows if row.saw_words
-    ]
+    found = [f"{row.encoder} learnt from Speech Commands: its number is not zero-shot" for row in rows if row.saw_words]
     more = max((len(row.hits) for row in rows), default=0) - len(shared)
     if more:
         found.append(
