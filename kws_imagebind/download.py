@@ -22,7 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from filelock import FileLock, Timeout
 from tqdm import tqdm
+
+from kws_imagebind.files import FileProblem, explaining, make_folder
 
 CHUNK = 1 << 18  # bytes of one read
 BLOCK = 1 << 18  # bytes of one small range
@@ -37,11 +40,11 @@ _NETWORK_ERRORS = (OSError, http.client.HTTPException)  # URLError and time-outs
 
 
 class DownloadError(RuntimeError):
-    """A download that failed; the message says what went wrong and what would do."""
+    """A download that failed; the message says what went wrong and gives the remedy."""
 
 
 class NoRangesError(DownloadError):
-    """The server does not give the parts of a file that it is asked for."""
+    """The server does not send the parts of a file that it is asked for."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Server:
         url: its address.
         size: bytes.
         validator: the server's name for this version of the file (ETag or date), if it has one.
-        has_ranges: whether parts of it can be had.
+        has_ranges: whether the server sends parts of it.
         pause: seconds before the second fruitless attempt.
     """
 
@@ -67,7 +70,7 @@ class Server:
         """What the server says about a file when asked for its first byte.
 
         Raises:
-            DownloadError: it cannot be reached, has no such file, or does not tell its size.
+            DownloadError: it cannot be reached, does not have the file, or does not say its size.
         """
         for attempt in range(ATTEMPTS):
             try:
@@ -90,7 +93,7 @@ class Server:
             with _open(url, {}) as plain:
                 size = plain.headers.get("Content-Length")
         if size is None:
-            raise DownloadError(f"{url}: the server does not tell how large the file is; try another address")
+            raise DownloadError(f"{url}: the server does not say how large the file is; try another address")
         return cls(url, int(size), validator, has_ranges, pause)
 
     def stream(self, start: int, end: int) -> Iterator[bytes]:
@@ -175,7 +178,7 @@ def fetch(
     pause: float = PAUSE_SECONDS,
     quiet: bool = False,
 ) -> Path:
-    """Bring a whole file, going on where an earlier attempt stopped.
+    """Download a whole file, continuing where an earlier attempt stopped.
 
     Args:
         url: its address.
@@ -189,9 +192,10 @@ def fetch(
         `target`. A file that is already there, and of the right size, is left alone.
 
     Raises:
-        DownloadError: the server, the disk or the file is not as it must be. Nothing lies under `target` then.
+        DownloadError: the server or the file is not as expected. Nothing lies under `target` then.
+        FileProblem: the file cannot be written.
     """
-    with lock(target):
+    with lock(target), explaining(target, "write"):
         if target.exists():
             check_size(target, size)
             return target
@@ -235,32 +239,26 @@ def progress(name: str, total: int, done: int, quiet: bool) -> Any:
 
 @contextlib.contextmanager
 def lock(target: Path) -> Iterator[None]:
-    """Keep other processes from downloading the same file. The lock goes with the process that holds it.
+    """Keep other processes from downloading the same file. The lock ends with the process that holds it.
 
     Raises:
         DownloadError: another process holds it.
+        FileProblem: the folder cannot be made or written to.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     path = target.with_name(f".{target.name}.lock")
-    with path.open("a+b") as file:
+    with explaining(path, "write"):
+        held = FileLock(path, timeout=0)
         try:
-            _lock_file(file)
-        except OSError as error:
+            held.acquire()
+        except Timeout as error:
             raise DownloadError(
                 f"another process is downloading {target.name} into {target.parent}; wait for it, or end it"
             ) from error
+    try:
         yield
-
-
-def _lock_file(file: IO[bytes]) -> None:
-    if os.name == "nt":
-        import msvcrt
-
-        getattr(msvcrt, "locking")(file.fileno(), getattr(msvcrt, "LK_NBLCK"), 1)  # noqa: B009
-    else:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        held.release()
 
 
 def _open(url: str, headers: dict[str, str]) -> Any:
@@ -280,15 +278,15 @@ def _open(url: str, headers: dict[str, str]) -> Any:
         kind = NoRangesError if error.code == 416 else DownloadError
         raise kind(f"{url}: the server answered {error.code} {error.reason}; check the address") from error
     except ValueError as error:
-        raise DownloadError(f"'{url}' is no address of a file ({error})") from error
+        raise DownloadError(f"'{url}' is not the address of a file ({error})") from error
 
 
 def _give_up_or_wait(url: str, error: Exception | None, fruitless: int, attempts: int, pause: float) -> None:
     if fruitless >= attempts - 1:
         reason = getattr(error, "reason", None) or error or "the connection ends early every time"
         raise DownloadError(
-            f"{url}: {attempts} attempts brought nothing ({reason}); what has arrived is kept, run the command again "
-            "to go on"
+            f"{url}: {attempts} attempts brought nothing ({reason}); what has arrived is kept: run the command again "
+            "to continue"
         ) from error
     if fruitless >= 0:
         time.sleep(min(pause * 2**fruitless, MAX_PAUSE_SECONDS))
@@ -333,15 +331,18 @@ def _fill_at_once(part: Path, server: Server, bar: Any) -> None:
         position, error = 0, None
         bar.reset()
         try:
-            with _open(server.url, {}) as answer, part.open("wb") as file:
+            with _open(server.url, {}) as answer, _new(part) as file:
                 while chunk := answer.read(CHUNK):
                     position += len(chunk)
                     if position > server.size:
                         raise DownloadError(
                             f"{server.url}: the server sends more than the {server.size:,} bytes it announced"
                         )
-                    file.write(chunk)
+                    with explaining(part, "write"):
+                        file.write(chunk)
                     bar.update(len(chunk))
+        except FileProblem:  # a full disk is not the network's fault
+            raise
         except _NETWORK_ERRORS as caught:
             error = caught
         if position == server.size:
@@ -349,6 +350,11 @@ def _fill_at_once(part: Path, server: Server, bar: Any) -> None:
         fruitless = 0 if position > most else fruitless + 1
         most = max(most, position)
         _give_up_or_wait(server.url, error, fruitless - 1, CONTINUED_ATTEMPTS, server.pause)
+
+
+def _new(part: Path) -> IO[bytes]:
+    with explaining(part, "write"):
+        return part.open("wb", buffering=0)  # so that a full disk shows when a chunk is written
 
 
 def _verify(part: Path, sha256: str | None, url: str) -> None:

@@ -1,13 +1,22 @@
-"""The test set of made-up words: nobody knows them, no two sound alike, and espeak-ng's phonemes are read rightly."""
+"""The test set of made-up words: nobody knows them, no two sound alike, and espeak-ng's phonemes are read rightly.
+
+And memory is measured for the process that used it.
+"""
 
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 
+from benchmarks.memory import peak, write
 from benchmarks.new_words import SPOKEN, NewWord, arpabet, hits, new_words, spoken_words, trained
 from kws_imagebind.encoders.phonebind import PhoneBindEncoder
 from kws_imagebind.text.phonemes import PHONEMES, lookup
@@ -63,3 +72,18 @@ def test_new_words_are_new() -> None:
         assert not said & sounds and not said & heard
         heard |= said
     assert words == new_words(encoder, COUNTS, seed=1) != new_words(encoder, COUNTS, seed=2)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux keeps each process's own peak")
+def test_a_process_does_not_inherit_its_parents_peak_memory() -> None:
+    ballast = np.ones(300_000_000, np.uint8)
+    code = "from benchmarks.memory import peak; import resource; "
+    code += "print(peak() // 10**6, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1000)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert 10 < int(out[0]) < 200 < peak() // 10**6 and ballast[-1] == 1
+
+
+def test_a_recording_is_made_as_long_as_asked(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", 3.5, rate=8_000, channels=2)
+    samples, rate = soundfile.read(path)
+    assert rate == 8_000 and samples.shape == (28_000, 2) and np.abs(samples).max() > 0.05

@@ -5,9 +5,21 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
+SILENCE = 1e-5  # of full scale, a third of the smallest step of 16 bits
+
 
 class AudioError(ValueError):
-    """A recording that cannot be used; the message names the file, what is wrong and what would do."""
+    """A recording that cannot be used; the message names the file, what is wrong and the remedy."""
+
+
+def is_silent(waveform: Tensor) -> bool:
+    """Whether a waveform (samples,) is digital silence: all its samples are the same.
+
+    >>> import torch
+    >>> is_silent(torch.zeros(16_000)), is_silent(torch.tensor([0.0, 1 / 32_768]))
+    (True, False)
+    """
+    return float(waveform.max() - waveform.min()) < SILENCE
 
 
 def fit(waveform: Tensor, samples: int) -> Tensor:

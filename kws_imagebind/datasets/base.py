@@ -154,7 +154,7 @@ class Dataset:
         unknown = {utterance.label for utterance in self.utterances} - set(self.labels)
         if unknown:
             raise DatasetError(
-                f"clips of data set '{self.name}' are labelled {listed(unknown)}, which is none of its keywords"
+                f"clips of data set '{self.name}' are labelled {listed(unknown)}, which is not one of its keywords"
             )
         key, times = Counter(utterance.key for utterance in self.utterances).most_common(1)[0]
         if times > 1:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kws_imagebind.datasets.base import DatasetError, Utterance
-from kws_imagebind.datasets.folder import audio_extensions
+from kws_imagebind.datasets.folder import is_audio
 from kws_imagebind.datasets.speech_commands import ARCHIVE_FOLDER, NOISE, URL, load_speech_commands, noise_folder
 from kws_imagebind.text.tasks import COMMANDS, SILENCE, UNKNOWN
 
@@ -106,7 +106,7 @@ def _archived(archive: Path) -> tuple[Utterance, ...]:
     for folder in sorted(entry for entry in archive.iterdir() if entry.is_dir() and not entry.name.startswith(".")):
         label = FOLDERS.get(folder.name, folder.name)
         for path in sorted(folder.iterdir()):
-            if path.suffix.lower() in audio_extensions() and not path.name.startswith("."):
+            if is_audio(path) and not path.name.startswith("."):
                 found.append(Utterance(path, label, _speaker(path.name), f"{folder.name}/{path.name}"))
     return tuple(found)
 

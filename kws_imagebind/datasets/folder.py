@@ -9,23 +9,11 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
-from functools import cache
 from pathlib import Path
 
 from kws_imagebind.datasets.base import DatasetError, Recordings, Request, Utterance, listed
 
-# Names that libsndfile's formats go by besides their own; RAW is left out, for such a file does not say its rate.
-OTHER_EXTENSIONS = ("aif", "aifc", "iff", "mp2", "oga", "opus", "sf", "snd", "sph", "wave")
 SPEAKER_DIVIDER = "_nohash_"  # of Speech Commands' file names: SPEAKER_nohash_NUMBER
-
-
-@cache
-def audio_extensions() -> frozenset[str]:
-    """Lower-case file extensions, with their dot, that libsndfile reads on this machine."""
-    import soundfile
-
-    formats = {name.lower() for name in soundfile.available_formats()} - {"raw"}
-    return frozenset(f".{extension}" for extension in formats.union(OTHER_EXTENSIONS))
 
 
 class Folder:
@@ -49,10 +37,12 @@ def load_folder(root: Path) -> tuple[tuple[Utterance, ...], str]:
             differ in upper and lower case alone.
     """
     if not root.is_dir():
-        raise DatasetError(f"'{root}' is no folder; expected one that holds a folder for each word")
+        raise DatasetError(f"'{root}' is not a folder; expected one that holds a folder for each word")
     folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith((".", "_")))
     if not folders:
-        raise DatasetError(f"'{root}' holds no folder named by a word; expected recordings such as '{root}/yes/1.wav'")
+        raise DatasetError(
+            f"'{root}' holds no folder with the name of a word; expected recordings such as '{root}/yes/1.wav'"
+        )
     _check_names(folders)
     others: Counter[str] = Counter()
     utterances = [utterance for folder in folders for utterance in _clips(folder, others)]
@@ -84,8 +74,8 @@ def _check_names(folders: Iterable[Path]) -> None:
 def _clips(folder: Path, others: Counter[str]) -> list[Utterance]:
     """The recordings of one word; what is no audio is counted in `others` by its extension."""
     files = sorted(entry for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith("."))
-    clips = [file for file in files if _is_audio(file)]
-    passed = Counter(file.suffix.lower() or "no extension" for file in files if not _is_audio(file))
+    clips = [file for file in files if is_audio(file)]
+    passed = Counter(file.suffix.lower() or "no extension" for file in files if not is_audio(file))
     if not clips:
         raise DatasetError(f"'{folder}' holds no recording: {_instead(folder, passed)}")
     others.update(passed)
@@ -96,8 +86,11 @@ def _clips(folder: Path, others: Counter[str]) -> list[Utterance]:
     ]
 
 
-def _is_audio(file: Path) -> bool:
-    return file.suffix.lower() in audio_extensions()
+def is_audio(file: Path) -> bool:
+    """Whether a file's name is that of a recording that can be read here."""
+    from kws_imagebind.audio.files import extensions  # which waits for torch; a list of names need not
+
+    return file.suffix.lower() in extensions()
 
 
 def _instead(folder: Path, passed: Counter[str]) -> str:
@@ -116,4 +109,4 @@ def _plain(name: str) -> str:
 def _note(others: Counter[str]) -> str:
     if not others:
         return ""
-    return f"{others.total():,} files passed over that are no audio libsndfile reads ({listed(others)})"
+    return f"{others.total():,} files left out that cannot be read as audio ({listed(others)})"

@@ -75,7 +75,9 @@ def official_split(filename: str) -> str:
     name = Path(filename).name
     speaker, divider, _ = name.partition("_nohash_")
     if not divider:
-        raise DatasetError(f"'{name}' is no clip of Speech Commands; expected a name such as '0cb74144_nohash_2.wav'")
+        raise DatasetError(
+            f"'{name}' is not a clip of Speech Commands; expected a name such as '0cb74144_nohash_2.wav'"
+        )
     hashed = int(hashlib.sha1(speaker.encode(), usedforsecurity=False).hexdigest(), 16)
     percent = hashed % HASH_RANGE * 100 / (HASH_RANGE - 1)
     if percent < VALIDATION_BELOW:
@@ -162,7 +164,7 @@ def _utterances(corpus: Path, split: str) -> tuple[Utterance, ...]:
         ) from error
     except ValueError as error:
         raise DatasetError(
-            f"a list in '{corpus}' has a line that is no clip ({error}); "
+            f"a list in '{corpus}' has a line that is not a clip ({error}); "
             "expected lines such as 'yes/0cb74144_nohash_2.wav'"
         ) from error
     keys = [Path(path).relative_to(corpus.name).as_posix() for path, *_ in metadata]
@@ -182,7 +184,7 @@ def _check_complete(utterances: tuple[Utterance, ...], corpus: Path, split: str)
     if missing:
         raise DatasetError(
             f"'{corpus}' lacks {len(missing):,} of the {len(utterances):,} clips of its {split} split, "
-            f"the first being {missing[0]}; remove the folder and unpack the archive again"
+            f"such as {missing[0]}; remove the folder and unpack the archive again"
         )
 
 

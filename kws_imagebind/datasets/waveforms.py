@@ -115,7 +115,11 @@ def load_utterance(utterance: Utterance, sample_rate: int) -> Tensor:
     Raises:
         AudioError: as `load_audio`.
     """
-    waveform = load_audio(utterance.path, sample_rate)
+    return cropped(load_audio(utterance.path, sample_rate), utterance, sample_rate)
+
+
+def cropped(waveform: Tensor, utterance: Utterance, sample_rate: int) -> Tensor:
+    """The clip in the waveform (samples,) of its whole file."""
     if utterance.crop is None:
         return waveform
     start, seconds = utterance.crop

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -17,13 +17,16 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from kws_imagebind.audio.signal import AudioError
+from kws_imagebind.audio.files import decode, read_bytes
+from kws_imagebind.audio.signal import AudioError, is_silent
 from kws_imagebind.datasets import Dataset, Utterance
-from kws_imagebind.datasets.waveforms import load_utterance
+from kws_imagebind.datasets.base import ClipIdentity
+from kws_imagebind.datasets.waveforms import cropped
 from kws_imagebind.embeddings.store import EmbeddingStore
 from kws_imagebind.encoders import Encoder
-from kws_imagebind.encoders.base import check_vectors
+from kws_imagebind.encoders.base import audio_fingerprint, check_encoder, check_vectors
 from kws_imagebind.encoders.cards import Card, card_of
+from kws_imagebind.text.tasks import SILENCE
 
 BATCH = 64  # clips
 OnError = Literal["raise", "skip"]
@@ -50,12 +53,15 @@ class Embeddings:
         encoder: name of the encoder.
         fingerprint: of the encoder.
         skipped: clips of the data set that could not be used.
-        cached: how many clips were found in the cache.
+        cached: how many clips were found in the cache, with their copies.
         encoded: how many recordings were encoded; copies of a recording are encoded once.
         seconds: what looking up, decoding and encoding took.
         precision: of the encoder's arithmetic.
         padding: what the encoder does with recordings of other lengths than its own.
         card: what is known of the encoder.
+        contents: the n clips' content keys: the hexadecimal sha256 of a file's bytes, or of that and the part of the
+            file that the clip is. Equal keys are the same sound, whatever the files are called.
+        silent: keys of the clips that are digital silence although their label is a word.
     """
 
     features: Tensor
@@ -71,9 +77,20 @@ class Embeddings:
     precision: str = "unknown"
     padding: str = "unknown"
     card: Card | None = None
+    contents: tuple[str, ...] = ()
+    silent: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.utterances)
+
+    @property
+    def identities(self) -> tuple[ClipIdentity, ...]:
+        """Who said what in each clip. Vectors stand for the contents of embeddings that were made by hand."""
+        contents = self.contents or [sha256(row.tobytes()).hexdigest() for row in self.features.numpy()]
+        return tuple(
+            ClipIdentity(content, utterance.speaker)
+            for content, utterance in zip(contents, self.utterances, strict=True)
+        )
 
 
 def embed(
@@ -86,7 +103,11 @@ def embed(
 ) -> Embeddings:
     """Encodes every clip of a data set, or finds it in the cache.
 
-    A run that is killed keeps its finished batches in the cache; run again, it goes on from there.
+    A run that is killed keeps its finished batches in the cache; run again, it goes on from there. A file's bytes are
+    read once: what is hashed for the cache is what is decoded.
+
+    A clip of digital silence (every sample the same) says no word, but the protocol of a data set counts it: it is
+    encoded like any other, and listed in `Embeddings.silent` unless its label says that it is silence.
 
     Args:
         encoder: what to encode with.
@@ -98,145 +119,241 @@ def embed(
 
     Raises:
         AudioError: an unusable recording, or with "skip", when no recording can be used.
-        CacheError: the cache cannot be read or written.
+        CacheError: the cache cannot be used.
+        EncoderError: the encoder lacks an attribute, or returns something other than unit vectors.
     """
     if batch_size < 1 or on_error not in get_args(OnError):
         raise ValueError(f"batch size {batch_size}, on error {on_error!r}; expected at least 1, and 'raise' or 'skip'")
-    started = time.perf_counter()
-    with EmbeddingStore(Path(cache), encoder.fingerprint, encoder.dim) if cache is not None else nullcontext() as store:
-        paths = [utterance.path for utterance in dataset.utterances]
-        known = store.contents(paths) if store else [None] * len(paths)
-        # A file that cannot be read, or need not be before it is decoded, goes by its path.
-        contents = [content or _name(path) for content, path in zip(known, paths, strict=True)]
-        contents = _cropped(contents, dataset.utterances)
-        vectors = store.get(contents) if store else {}
-        clips = Counter(contents)
-        cached = sum(count for content, count in clips.items() if content in vectors)
-        todo: dict[bytes, Utterance] = {}  # one clip for each content: copies are encoded once
-        skipped: dict[bytes, Skipped] = {}
-        for utterance, content in zip(dataset.utterances, contents, strict=True):
-            if content not in vectors:
-                todo.setdefault(content, utterance)
-        bar = _Bar(progress, len(dataset), cached, f"{encoder.name} hears")
-        with bar:
-            for batch in _decoded(list(todo.items()), encoder.sample_rate, batch_size, on_error, skipped):
-                heard = check_vectors(encoder.encode_audio([waveform for _, waveform in batch]), len(batch), encoder)
-                hashes = [content for content, _ in batch]
-                if store:
-                    store.put(hashes, heard)
-                vectors.update(zip(hashes, heard, strict=True))
-                bar.update(sum(clips[content] for content in hashes))
-            bar.update(sum(clips[content] for content in skipped))
-    encoded = len(todo) - len(skipped)
-    return _assemble(encoder, dataset, contents, vectors, skipped, cached, encoded, time.perf_counter() - started)
+    encoder, started = check_encoder(encoder), time.perf_counter()
+    table = _Table(dataset, encoder)
+    with (
+        _store(encoder, cache) as store,
+        _Bar(progress, len(dataset), f"encoding with {encoder.name}") as bar,
+    ):
+        reader = _Reader(store, encoder.sample_rate, on_error)
+
+        def added(group: list[_Clip]) -> list[_Clip]:
+            new = table.add(group)
+            bar.update(len(group) - len(new))
+            return new
+
+        groups = _in_turn(reader.read, enumerate(dataset.utterances), batch_size)
+        for batch in _full(map(added, groups), batch_size):
+            _encode(batch, encoder, table, store)
+            bar.update(len(batch))
+    return table.embeddings(encoder, time.perf_counter() - started)
+
+
+def _store(encoder: Encoder, cache: str | Path | None) -> AbstractContextManager[EmbeddingStore | None]:
+    if cache is None:
+        return nullcontext()
+    return EmbeddingStore(Path(cache), audio_fingerprint(encoder), encoder.dim)
+
+
+@dataclass(frozen=True)
+class _Clip:
+    """A clip of the data set, and one of these: its vector from the cache, its waveform, or why it cannot be used.
+
+    Attributes:
+        index: its place in the data set.
+        content: its content key.
+        silent: whether the waveform is digital silence.
+    """
+
+    index: int
+    content: bytes = b""
+    vector: Tensor | None = None
+    waveform: Tensor | None = None
+    problem: str | None = None
+    silent: bool = False
+
+
+class _Reader:
+    """Clips to vectors from the cache, or else to waveforms. Only what the cache does not know is read or decoded."""
+
+    def __init__(self, store: EmbeddingStore | None, sample_rate: int, on_error: OnError) -> None:
+        self._store, self._rate, self._on_error = store, sample_rate, on_error
+        self._last: tuple[Path, bytes, Tensor] | None = None  # a file decoded: the next clip may be another part of it
+
+    def read(self, clips: Sequence[tuple[int, Utterance]]) -> list[_Clip]:
+        """What is known of some clips, in their order.
+
+        Raises:
+            AudioError: a recording cannot be used, and that is to be raised.
+        """
+        paths = {utterance.path for _, utterance in clips}
+        known = self._store.known(paths) if self._store else {}
+        wanted = {_content(known[u.path], u.crop) for _, u in clips if u.path in known}
+        vectors = self._store.get(wanted) if self._store else {}
+        fresh: list[tuple[Path, os.stat_result, bytes]] = []
+        read = [self._clip(index, utterance, known, vectors, fresh) for index, utterance in clips]
+        if self._store:
+            self._store.remember(fresh)
+        return read
+
+    def _clip(
+        self,
+        index: int,
+        utterance: Utterance,
+        known: dict[Path, bytes],
+        vectors: dict[bytes, Tensor],
+        fresh: list[tuple[Path, os.stat_result, bytes]],
+    ) -> _Clip:
+        if utterance.path in known:
+            content = _content(known[utterance.path], utterance.crop)
+            if content in vectors:
+                return _Clip(index, content, vectors[content])
+        try:
+            return self._from_file(index, utterance, fresh)
+        except AudioError as error:
+            if self._on_error == "raise":
+                raise
+            return _Clip(index, problem=str(error))
+
+    def _from_file(self, index: int, utterance: Utterance, fresh: list[tuple[Path, os.stat_result, bytes]]) -> _Clip:
+        if self._last and self._last[0] == utterance.path and utterance.crop:
+            _, file, waveform = self._last
+        else:
+            data, status = read_bytes(utterance.path)
+            file = sha256(data).digest()
+            if status:
+                fresh.append((utterance.path, status, file))
+            content = _content(file, utterance.crop)
+            found = self._store.get([content]) if self._store else {}
+            if found:  # the same bytes under another name
+                return _Clip(index, content, found[content])
+            waveform = decode(data, utterance.path, self._rate)
+            self._last = (utterance.path, file, waveform)
+        clip = cropped(waveform, utterance, self._rate)
+        return _Clip(index, _content(file, utterance.crop), waveform=clip, silent=is_silent(clip))
+
+
+def _content(file: bytes, crop: tuple[float, float] | None) -> bytes:
+    """The content key of a clip: that of its file, or of the file and the part of it."""
+    return sha256(file + f"{crop}".encode()).digest() if crop else file
+
+
+def _in_turn(
+    read: Callable[[Sequence[tuple[int, Utterance]]], list[_Clip]], clips: Iterable[tuple[int, Utterance]], size: int
+) -> Iterator[list[_Clip]]:
+    """Clips in groups of `size`, the next one being read while this one is encoded."""
+    clips = iter(clips)
+    with ThreadPoolExecutor(1) as thread:
+        ahead = thread.submit(read, list(islice(clips, size)))
+        while group := ahead.result():
+            ahead = thread.submit(read, list(islice(clips, size)))
+            yield group
+
+
+def _full(groups: Iterable[list[_Clip]], size: int) -> Iterator[list[_Clip]]:
+    """The same clips in groups of `size`; the last may be smaller."""
+    waiting: list[_Clip] = []
+    for group in groups:
+        waiting += group
+        while len(waiting) >= size:
+            yield waiting[:size]
+            waiting = waiting[size:]
+    if waiting:
+        yield waiting
+
+
+def _encode(batch: Sequence[_Clip], encoder: Encoder, table: _Table, store: EmbeddingStore | None) -> None:
+    waveforms = [clip.waveform for clip in batch if clip.waveform is not None]
+    vectors = check_vectors(encoder.encode_audio(waveforms), len(batch), encoder)
+    table.place(batch, vectors)
+    # Silence is not kept, so that the next run hears again that it is silence.
+    kept = [i for i, clip in enumerate(batch) if not clip.silent]
+    if store and kept:
+        store.put([batch[i].content for i in kept], vectors[kept])
+
+
+class _Table:
+    """What becomes of each clip: the row of a vector, or the reason why there is none."""
+
+    def __init__(self, dataset: Dataset, encoder: Encoder) -> None:
+        self._dataset = dataset
+        self._features = torch.empty(len(dataset), encoder.dim)
+        self._contents: list[bytes] = [b""] * len(dataset)
+        self._first: dict[bytes, int] = {}  # of the clips with this content, the one whose vector is that of all
+        self._encoded: set[int] = set()
+        self._skipped: dict[int, Skipped] = {}
+        self._silent: list[str] = []
+
+    def add(self, clips: Iterable[_Clip]) -> list[_Clip]:
+        """Notes the next clips, and returns those that are yet to be encoded, one for each content."""
+        new = []
+        for clip in clips:
+            utterance = self._dataset.utterances[clip.index]
+            if clip.problem:
+                self._skipped[clip.index] = Skipped(utterance.key, clip.problem)
+                continue
+            self._contents[clip.index] = clip.content
+            if clip.silent and utterance.label.strip("_").casefold() != SILENCE:
+                self._silent.append(utterance.key)
+            if self._first.setdefault(clip.content, clip.index) != clip.index:
+                continue
+            if clip.vector is None:
+                new.append(clip)
+            else:
+                self._features[clip.index] = clip.vector
+        return new
+
+    def place(self, clips: Sequence[_Clip], vectors: Tensor) -> None:
+        """The vectors (n, dim) of n clips that were encoded."""
+        for clip, vector in zip(clips, vectors, strict=True):
+            self._features[clip.index] = vector
+            self._encoded.add(clip.index)
+
+    def embeddings(self, encoder: Encoder, seconds: float) -> Embeddings:
+        """The table, without the clips that were skipped.
+
+        Raises:
+            AudioError: no clip is left.
+        """
+        kept = [index for index in range(len(self._dataset)) if index not in self._skipped]
+        skipped = tuple(self._skipped.values())
+        if not kept:
+            raise AudioError(f"none of the {len(self._dataset)} recordings can be used; the first: {skipped[0].reason}")
+        rows = [self._first[self._contents[index]] for index in kept]
+        whole = rows == list(range(len(self._dataset)))
+        return Embeddings(
+            features=self._features if whole else self._features[rows],
+            targets=self._dataset.targets[kept],
+            utterances=tuple(self._dataset.utterances[index] for index in kept),
+            dataset=self._dataset,
+            encoder=encoder.name,
+            fingerprint=encoder.fingerprint,
+            skipped=skipped,
+            cached=sum(row not in self._encoded for row in rows),
+            encoded=len(self._encoded),
+            seconds=seconds,
+            precision=getattr(encoder, "precision", "unknown"),
+            padding=getattr(encoder, "padding", "unknown"),
+            card=card_of(encoder),
+            contents=tuple(self._contents[index].hex() for index in kept),
+            silent=tuple(self._silent),
+        )
 
 
 class _Bar:
-    """A bar on stderr, or whoever else wants to know how far it is."""
+    """A bar on stderr, or a call for each step."""
 
-    def __init__(self, progress: bool | Progress, total: int, done: int, title: str) -> None:
-        self._bar = tqdm(total=total, initial=done, unit="clip", desc=title, disable=progress is not True)
-        self._tell = progress if callable(progress) else None
-        self._done, self._total = done, total
-        if self._tell:
-            self._tell(done, total)
+    def __init__(self, progress: bool | Progress, total: int, title: str) -> None:
+        self._bar = tqdm(total=total, unit="clip", desc=title, disable=progress is not True)
+        self._report = progress if callable(progress) else None
+        self._done, self._total = 0, total
+        if self._report:
+            self._report(0, total)
 
     def update(self, count: int) -> None:
         self._done += count
         self._bar.update(count)
-        if self._tell and count:
-            self._tell(self._done, self._total)
+        if self._report and count:
+            self._report(self._done, self._total)
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> _Bar:
         self._bar.__enter__()
+        return self
 
     def __exit__(self, *raised: object) -> None:
         self._bar.__exit__(*raised)
-
-
-def _name(path: Path) -> bytes:
-    """Stands for the content of a file that has not been read."""
-    return sha256(b"path:" + os.fsencode(path)).digest()
-
-
-def _cropped(contents: Sequence[bytes], utterances: Sequence[Utterance]) -> list[bytes]:
-    """Contents that tell the crops of one file apart."""
-    return [
-        sha256(content + f"{utterance.crop}".encode()).digest() if utterance.crop else content
-        for content, utterance in zip(contents, utterances, strict=True)
-    ]
-
-
-def _decoded(
-    todo: Sequence[tuple[bytes, Utterance]],
-    sample_rate: int,
-    batch_size: int,
-    on_error: OnError,
-    skipped: dict[bytes, Skipped],
-) -> Iterator[list[tuple[bytes, Tensor]]]:
-    """Batches of decoded clips, the next one being decoded while this one is encoded."""
-    batches = [todo[start : start + batch_size] for start in range(0, len(todo), batch_size)]
-
-    def decode(batch: Sequence[tuple[bytes, Utterance]]) -> list[tuple[bytes, Utterance, Tensor | AudioError]]:
-        return [(content, utterance, _try_to_load(utterance, sample_rate)) for content, utterance in batch]
-
-    with ThreadPoolExecutor(1) as thread:
-        ahead = thread.submit(decode, batches[0]) if batches else None
-        for following in [*batches[1:], None]:
-            if ahead is None:
-                return
-            loaded = ahead.result()
-            ahead = thread.submit(decode, following) if following is not None else None
-            usable = []
-            for content, utterance, waveform in loaded:
-                if isinstance(waveform, Tensor):
-                    usable.append((content, waveform))
-                elif on_error == "skip":
-                    skipped[content] = Skipped(utterance.key, str(waveform))
-                else:
-                    raise waveform
-            if usable:
-                yield usable
-
-
-def _try_to_load(utterance: Utterance, sample_rate: int) -> Tensor | AudioError:
-    try:
-        return load_utterance(utterance, sample_rate)
-    except AudioError as error:
-        return error
-
-
-def _assemble(
-    encoder: Encoder,
-    dataset: Dataset,
-    contents: Sequence[bytes],
-    vectors: dict[bytes, Tensor],
-    skipped: dict[bytes, Skipped],
-    cached: int,
-    encoded: int,
-    seconds: float,
-) -> Embeddings:
-    kept, missing = [], []
-    for index, (utterance, content) in enumerate(zip(dataset.utterances, contents, strict=True)):
-        if content in vectors:
-            kept.append((index, vectors[content]))
-        else:
-            missing.append(Skipped(utterance.key, skipped[content].reason))
-    if not kept:
-        raise AudioError(f"none of the {len(dataset)} recordings can be used; the first: {missing[0].reason}")
-    indices = [index for index, _ in kept]
-    return Embeddings(
-        features=torch.stack([vector for _, vector in kept]),
-        targets=dataset.targets[indices],
-        utterances=tuple(dataset.utterances[index] for index in indices),
-        dataset=dataset,
-        encoder=encoder.name,
-        fingerprint=encoder.fingerprint,
-        skipped=tuple(missing),
-        cached=cached,
-        encoded=encoded,
-        seconds=seconds,
-        precision=getattr(encoder, "precision", "unknown"),
-        padding=getattr(encoder, "padding", "unknown"),
-        card=card_of(encoder),
-    )

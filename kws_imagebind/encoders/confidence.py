@@ -1,8 +1,8 @@
-"""How sure it is that a keyword was said: its cosine, weighed against those of other words, to a number from 0 to 1.
+"""How sure it is that a keyword was said: its cosine and those of other words, as a number from 0 to 1.
 
-A word of any kind fits some filler words well, and noise fits none; a keyword fits itself better than either. What that
-is worth is a property of the weights, so the three numbers are kept beside them, with the digest of the weights they
-are for: `python -m kws_imagebind.training.phonebind.confidence` fits them.
+Any word fits some filler words well, and noise fits none; a keyword fits itself better than either. What that is worth
+depends on the weights, so the three numbers lie beside them, with the digest of the weights they are for.
+`python -m kws_imagebind.training.phonebind.confidence` fits them.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kws_imagebind.files import whole
+from kws_imagebind.files import check_bundled, whole
 
 NEAREST = 10  # of the fillers, whose mean stands for how well a sound fits other words
 THRESHOLD = 0.5  # where a word is taken to be said, unless a user says otherwise
 SUFFIX = ".confidence.json"  # in the place of the weights' own
+BUNDLED = Path(__file__).parents[1] / "weights" / f"phonebind{SUFFIX}"
 
 
 class ConfidenceError(ValueError):
-    """Numbers that are missing, damaged or for other weights; the message says what would do."""
+    """Numbers that are missing, damaged or for other weights; the message gives the remedy."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,10 @@ class Confidence:
 
         Raises:
             ConfidenceError: they are for other weights, or the file is missing or damaged.
+            FileProblem: the bundled file is damaged.
         """
+        if path == BUNDLED:
+            check_bundled(path)
         remedy = "fit them with 'python -m kws_imagebind.training.phonebind.confidence'"
         try:
             found = json.loads(path.read_text(encoding="utf-8"))

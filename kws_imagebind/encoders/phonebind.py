@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,16 +16,16 @@ from kws_imagebind.audio.signal import fit
 from kws_imagebind.encoders.base import PRECISIONS, EncoderError, check_waveforms, resolve_device
 from kws_imagebind.encoders.cards import Card
 from kws_imagebind.encoders.confidence import SUFFIX, Confidence, ConfidenceError
+from kws_imagebind.files import FileProblem, bundled_digest, check_bundled, sha256
 from kws_imagebind.models import int8
+from kws_imagebind.models.letter_to_sound import WEIGHTS as LETTER_TO_SOUND
 from kws_imagebind.models.letter_to_sound import LetterToSound
 from kws_imagebind.models.phonebind import SAMPLES, PhoneBind, load, quantise
-from kws_imagebind.text.phonemes import Pronunciation, combine, is_arpabet, lookup, parse_slashed, words
+from kws_imagebind.text.phonemes import TABLE, Pronunciation, combine, is_arpabet, lookup, parse_slashed, words
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "phonebind.safetensors"
 # To be changed with anything on the way from a file to the tower: reading, resampling, `fit`, the front end.
 PREPROCESSING = "phonebind-1"
-
-log = logging.getLogger(__name__)
 
 
 class PhoneBindEncoder:
@@ -56,32 +56,40 @@ class PhoneBindEncoder:
     def __init__(self, model: PhoneBind, fingerprint: str, device: torch.device, precision: str = "fp32") -> None:
         self._model = model.to(device).eval()
         self._weights: tuple[Path, str] | None = None  # and their digest
+        self.guesses: dict[str, str] = {}  # words that CMUdict lacks, and how they are read
         self._device, self._dtype, self.precision = device, PRECISIONS.get(precision, torch.float32), precision
         if precision == "int8":
             quantise(self._model)
         self.dim = model.config.dim
         suffix = {"fp32": "", "int8": f"-int8-{int8.SCHEME}"}.get(precision, f"-{precision}")
-        self.fingerprint = f"{fingerprint}{suffix}"
+        self.audio_fingerprint = f"{fingerprint}{suffix}"
+        self.fingerprint = f"{self.audio_fingerprint}-{reading_fingerprint()}"
 
     @classmethod
-    def from_weights(cls, path: Path = WEIGHTS, device: str = "auto", precision: str = "auto") -> PhoneBindEncoder:
+    def from_weights(
+        cls, weights: str | os.PathLike[str] = WEIGHTS, device: str = "auto", precision: str = "auto"
+    ) -> PhoneBindEncoder:
         """The encoder of a safetensors file.
 
         Args:
-            path: the file.
+            weights: the file, or the folder that holds `phonebind.safetensors`; by default the bundled one.
             device: "auto" takes an accelerator where there is one.
             precision: "fp32", which is "auto", "bf16", "int8" (only on a CPU) or "fp16" (not on a CPU, where it takes
                 five times as long). The front end and the prompts' tower stay in float32.
 
         Raises:
-            EncoderError: unknown precision or device, or the file is missing or no PhoneBind.
+            EncoderError: unknown precision or device, or the file is missing, damaged or not a PhoneBind.
         """
         chosen = resolve_device(device)
         precision = _resolve_precision(precision, chosen)
+        path = Path(weights) / WEIGHTS.name if Path(weights).is_dir() else Path(weights)
         try:
-            model, digest = load(path), hashlib.sha256(path.read_bytes()).hexdigest()
+            digest = check_bundled(path) if path == WEIGHTS else sha256(path)
+            model = load(path)
+        except FileProblem as error:
+            raise EncoderError(str(error)) from error
         except Exception as error:
-            raise EncoderError(f"{path} holds no PhoneBind weights ({error})") from error
+            raise EncoderError(f"'{path}' does not hold PhoneBind weights ({error})") from error
         encoder = cls(model, f"{PREPROCESSING}-{digest[:16]}", chosen, precision)
         encoder._weights = (path, digest)
         return encoder
@@ -90,14 +98,14 @@ class PhoneBindEncoder:
         """What its cosines are worth, as was fitted for its weights.
 
         Raises:
-            EncoderError: it never was.
+            EncoderError: it was never fitted, or the file is damaged.
         """
         if self._weights is None:
-            raise EncoderError("this phonebind is no file's, so nothing tells what its scores are worth")
+            raise EncoderError("this phonebind was not loaded from a file, so what its scores are worth is not known")
         path, digest = self._weights
         try:
             return Confidence.read(path.with_suffix(SUFFIX), digest)
-        except ConfidenceError as error:
+        except (ConfidenceError, FileProblem) as error:
             raise EncoderError(str(error)) from error
 
     def rejection(self) -> tuple[float, float]:
@@ -141,18 +149,21 @@ class PhoneBindEncoder:
         """Each way to say a text, the usual one first.
 
         Raises:
-            PronunciationError: the text has no letters, has digits, is too long, or is no ARPAbet between its slashes.
+            PronunciationError: the text has no letters, has digits, is too long, or is not ARPAbet between its slashes.
+            EncoderError: the lexicon or the letter-to-sound weights are damaged.
         """
         if is_arpabet(text):
             return parse_slashed(text)
         return combine([self._word(word) for word in words(text)], text)
 
     def _word(self, word: str) -> tuple[Pronunciation, ...]:
-        known = lookup(word)
-        if known:
-            return known
-        guess = self._letter_to_sound.pronounce(word)
-        log.info("'%s' is not in CMUdict; it is read as /%s/", word, " ".join(guess))
+        try:
+            if known := lookup(word):
+                return known
+            guess = self._letter_to_sound.pronounce(word)
+        except FileProblem as error:
+            raise EncoderError(str(error)) from error
+        self.guesses[word] = " ".join(guess)
         return (guess,)
 
     @cached_property
@@ -164,10 +175,18 @@ class PhoneBindEncoder:
         return torch.autocast(self._device.type, self._dtype if reduced else torch.bfloat16, enabled=reduced)
 
 
+def reading_fingerprint() -> str:
+    """Changes with what a text is read with: CMUdict's table and the letter-to-sound weights, as they were released.
+
+    Both are held to these digests when they are loaded.
+    """
+    return hashlib.sha256("".join(map(bundled_digest, (TABLE, LETTER_TO_SOUND))).encode()).hexdigest()[:8]
+
+
 def _resolve_precision(precision: str, device: torch.device) -> str:
     if precision == "auto":
         return "fp32"
     available = ("fp32", "bf16", "int8") if device.type == "cpu" else ("fp32", "bf16", "fp16")
     if precision not in available or (precision == "int8" and not int8.is_supported()):
-        raise EncoderError(f"phonebind has no precision '{precision}' on {device.type}; take {', '.join(available)}")
+        raise EncoderError(f"phonebind has no precision '{precision}' on {device.type}; choose {', '.join(available)}")
     return precision

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
-from kws_imagebind.encoders.base import Encoder, EncoderError, Scorer
+from kws_imagebind.encoders.base import Encoder, EncoderError, Scorer, check_encoder
 from kws_imagebind.registry import Entry, Registry, accepts
 
 ENCODERS = Registry(
@@ -83,7 +83,7 @@ def load_encoder(name: str = "phonebind", device: str = "auto", precision: str =
         if not callable(made):
             raise EncoderError(f"encoder '{name}' is {type(made).__name__}; expected an encoder or what makes one")
         made = _made(name, made, {"device": device, "precision": precision, **options})
-    return made
+    return cast(Encoder, made) if isinstance(made, Scorer) else check_encoder(made)
 
 
 def _made(name: str, make: Callable[..., Any], options: dict[str, Any]) -> Encoder:

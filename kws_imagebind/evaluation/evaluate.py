@@ -17,7 +17,7 @@ from kws_imagebind.datasets.base import ClipIdentity, listed
 from kws_imagebind.embeddings.embed import Embeddings
 from kws_imagebind.embeddings.map import FILE as MAP
 from kws_imagebind.embeddings.map import EmbeddingMap
-from kws_imagebind.evaluation.guards import check_disjoint, check_strays, copies, identities
+from kws_imagebind.evaluation.guards import check_disjoint, check_strays, copies
 from kws_imagebind.evaluation.open_set import Outcome
 from kws_imagebind.metrics.agreement import Agreement, agreement
 from kws_imagebind.metrics.calibration import Calibration, calibration, fit_temperature, probabilities
@@ -327,12 +327,12 @@ def fit_temperature_on(scores: Scores, audio: Embeddings) -> Temperature:
             f"these are of the testing split of data set '{audio.dataset.name}'"
         )
     value = fit_temperature(scores.values.numpy(), _targets(scores, audio).numpy())
-    return Temperature(value, identities(audio))
+    return Temperature(value, audio.identities)
 
 
 def _guarded(scores: Scores, audio: Embeddings, temperature: Temperature | None) -> list[str]:
     """Warnings on clips that chose something, if they are not refused."""
-    reported, protocol = identities(audio), scores.protocol
+    reported, protocol = audio.identities, scores.protocol
     found = check_disjoint(protocol.support, reported, "what the scores rest on", protocol.speakers_apart)
     if temperature is not None:
         found += check_disjoint(temperature.chosen_on, reported, "the temperature")
@@ -357,7 +357,7 @@ def _check_norms(audio: Embeddings) -> None:
     if not abs(float(norms[worst]) - 1) <= NORM_TOLERANCE:
         raise MetricError(
             f"the embedding of '{audio.utterances[worst].key}' has length {float(norms[worst]):.4g}; expected 1, "
-            "so divide each by its norm, or a dot product is no cosine"
+            "so divide each by its norm, because only then a dot product is a cosine"
         )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
-from hashlib import sha256
 
 from kws_imagebind.datasets.base import ClipIdentity, Dataset
 from kws_imagebind.datasets.speech_commands import official_split
@@ -91,7 +90,7 @@ def check_strays(audio: Embeddings) -> list[str]:
     if found and audio.dataset.split == "testing":
         raise MetricError(
             f"{len(found):,} of {len(audio):,} clips of the testing split belong to another by the corpus's own rule, "
-            f"the first being {found[0]}; take them out of the list"
+            f"such as {found[0]}; take them out of the list"
         )
     if found:
         return [
@@ -109,11 +108,3 @@ def copies(audio: Embeddings) -> tuple[int, int]:
         label = first.setdefault(vector.tobytes(), utterance.label)
         repeated[label != utterance.label] += 1
     return repeated.total() - len(first), repeated[True]
-
-
-def identities(audio: Embeddings) -> tuple[ClipIdentity, ...]:
-    """Who said what in each clip; vectors stand for the contents of embeddings that were made by hand."""
-    contents = getattr(audio, "contents", ()) or [sha256(row.tobytes()).hexdigest() for row in audio.features.numpy()]
-    return tuple(
-        ClipIdentity(content, utterance.speaker) for content, utterance in zip(contents, audio.utterances, strict=True)
-    )

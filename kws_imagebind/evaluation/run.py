@@ -17,7 +17,7 @@ from kws_imagebind.embeddings.map import EmbeddingMap, MapError, check_map, draw
 from kws_imagebind.encoders.base import Encoder, Scorer
 from kws_imagebind.encoders.scorer import refuse_vectors
 from kws_imagebind.evaluation.evaluate import Evaluation, evaluate, fit_temperature_on
-from kws_imagebind.evaluation.guards import check_other_clips, identities
+from kws_imagebind.evaluation.guards import check_other_clips
 from kws_imagebind.evaluation.open_set import Outcome, open_set
 from kws_imagebind.metrics.classification import MetricError
 from kws_imagebind.readouts.base import Average, Readout, Scores
@@ -173,7 +173,7 @@ def _rejected(
     """Scores with thresholds for silence and unknown words, chosen on other clips."""
     fillers = filler_vectors(encoder, scorer)
     spoken = [utterance.label for utterance in choosing.utterances]
-    chosen = fit_rejection(scorer(choosing), filler_scores(choosing.features, fillers), spoken, identities(choosing))
+    chosen = fit_rejection(scorer(choosing), filler_scores(choosing.features, fillers), spoken, choosing.identities)
     return chosen(scorer(audio), filler_scores(audio.features, fillers), audio.dataset.labels), chosen
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kws_imagebind.datasets.base import Dataset, DatasetError, Utterance
-from kws_imagebind.datasets.folder import audio_extensions
+from kws_imagebind.datasets.folder import is_audio
 from kws_imagebind.embeddings.embed import Embeddings
 from kws_imagebind.encoders.base import Encoder, RejectingEncoder
 from kws_imagebind.files import whole
@@ -96,9 +96,7 @@ def unlabelled(folder: Path) -> Dataset:
     if not folder.is_dir():
         raise DatasetError(f"'{folder}' is not a folder; expected one that holds the recordings to label")
     files = sorted(
-        path
-        for path in folder.iterdir()
-        if path.is_file() and not path.name.startswith(".") and path.suffix.lower() in audio_extensions()
+        path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".") and is_audio(path)
     )
     if not files:
         raise DatasetError(f"'{folder}' holds no recording; expected WAV, FLAC, OGG or MP3 files")

@@ -85,7 +85,7 @@ def read_index(stream: IO[bytes]) -> dict[str, TensorRecord]:
     except CheckpointError:
         raise
     except _ARCHIVE_ERRORS as error:
-        raise CheckpointError(f"it is no whole archive of torch.save ({in_a_line(error)})") from error
+        raise CheckpointError(f"it is not a complete archive of torch.save ({in_a_line(error)})") from error
     return _tensors(description, records, pickles[0].removesuffix("data.pkl"))
 
 
@@ -114,7 +114,7 @@ def _tensors(description: bytes, records: dict[str, zipfile.ZipInfo], prefix: st
     except CheckpointError:
         raise
     except Exception as error:  # a pickle that nobody's torch.save wrote can raise anything
-        raise CheckpointError(f"it is no whole archive of torch.save ({in_a_line(error)})") from error
+        raise CheckpointError(f"it is not a complete archive of torch.save ({in_a_line(error)})") from error
 
 
 def in_a_line(error: BaseException) -> str:

@@ -143,7 +143,7 @@ def settle(
     if not isinstance(clips, int) or clips < 0:
         raise SettingsError(f"{clips!r} clips cannot be drawn; expected a whole number, or 0 for all")
     if not isinstance(seed, int):
-        raise SettingsError(f"seed {seed!r} is no whole number; expected one, such as 0")
+        raise SettingsError(f"seed {seed!r} is not a whole number; expected one, such as 0")
     place, root = resolve_device(device).type, Path(root)
     large, reason = False, "it was asked for"
     if AUTO in (encoder, data):

@@ -61,7 +61,7 @@ def microphone(seconds: float = 1.5) -> Microphone | None:
     try:
         from kws_imagebind.notebook.microphone import Microphone
     except ModuleNotFoundError:
-        tell("To record here, install anywidget (pip install anywidget) and run this cell again; a file does as well.")
+        tell("To record here, install anywidget (pip install anywidget) and run this cell again; a file works as well.")
         return None
     button = Microphone(seconds)
     display(button)

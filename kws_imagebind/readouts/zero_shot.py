@@ -15,6 +15,8 @@ from kws_imagebind.text.keywords import check_keywords, label, parse_keywords, s
 from kws_imagebind.text.phonemes import is_arpabet
 from kws_imagebind.text.prompts import BARE, PromptError, check_templates, render
 
+MOST_GUESSES = 5  # words that are named one by one
+
 log = logging.getLogger(__name__)
 
 
@@ -57,10 +59,12 @@ class ZeroShotClassifier:
         self.protocol = ScoreProtocol(templates=self.templates, average=average)
         texts: list[str] = []
         owners: list[int] = []
+        known = set(getattr(encoder, "guesses", ()))
         for index, keyword in enumerate(checked):
             said = _variants(encoder, keyword)
             texts += said
             owners += [index] * len(said)
+        _say_guesses({word: read for word, read in getattr(encoder, "guesses", {}).items() if word not in known})
         prompts = [render(template, text) for text in texts for template in self.templates]
         encoded = check_vectors(encoder.encode_text(prompts), len(prompts), encoder)
         ensembles = encoded.view(len(texts), len(self.templates), -1).mean(1)
@@ -74,6 +78,16 @@ class ZeroShotClassifier:
         values = torch.full((len(features), len(self.labels)), -1.0)
         values = values.scatter_reduce(1, self._owners.expand_as(cosines), cosines, "amax")
         return Scores(values, self.labels, self.protocol)
+
+
+def _say_guesses(guesses: dict[str, str]) -> None:
+    """Says how words are read that no dictionary has: each of a few, or how many there are."""
+    if len(guesses) <= MOST_GUESSES:
+        for word, read in guesses.items():
+            log.info("'%s' is not in CMUdict; it is read as /%s/", word, read)
+        return
+    some = ", ".join(f"'{word}' as /{read}/" for word, read in list(guesses.items())[:3])
+    log.info("%s words are not in CMUdict; the letter-to-sound model reads %s, …", f"{len(guesses):,}", some)
 
 
 def _variants(encoder: Encoder, keyword: str) -> tuple[str, ...]:

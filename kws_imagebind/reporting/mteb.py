@@ -32,13 +32,13 @@ def mteb_result(predictions: Sequence[Prediction], seconds: float | None = None)
     words = {line.label for line in predictions} | {line.prediction for line in predictions}
     if not words <= set(COMMANDS):
         raise PredictionsError(
-            f"MTEB's {TASK} is a choice between the ten command words, and here is '{min(words - set(COMMANDS))}'; "
+            f"MTEB's {TASK} is a choice of the ten command words, and this run has '{min(words - set(COMMANDS))}'; "
             "expected a run with --task v2-10"
         )
     if len(predictions) != CLIPS:
         raise PredictionsError(
-            f"MTEB's {TASK} has {CLIPS:,} clips and this run {len(predictions):,}; a part cannot be told from the "
-            "whole in MTEB's file, so run the whole testing split"
+            f"MTEB's {TASK} has {CLIPS:,} clips and this run {len(predictions):,}; MTEB's file cannot "
+            "say that a run is only a part, so run the whole testing split"
         )
     _check_split(predictions)
     accuracy = sum(line.label == line.prediction for line in predictions) / len(predictions)

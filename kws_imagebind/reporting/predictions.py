@@ -186,7 +186,7 @@ def _prediction(cells: dict[str, str], where: str, known: frozenset[str] | None)
         if not cells[name]:
             raise PredictionsError(f"{where}: the {name} is empty")
     for name in ("label", "prediction"):
-        if known is not None and cells[name] not in known:
+        if known is not None and cells[name].casefold() not in known:
             words = ", ".join(sorted(known)[:8]) + (", …" if len(known) > 8 else "")
             raise PredictionsError(
                 f"{where}: the {name} '{cells[name]}' is not one of the {len(known)} words ({words})"

@@ -83,7 +83,7 @@ class Detector:
 
     def __init__(self, encoder: Encoder, scorer: ZeroShotClassifier, threshold: float = THRESHOLD) -> None:
         if not isinstance(encoder, WindowEncoder):
-            raise EncoderError(f"encoder '{encoder.name}' does not tell where in a recording a word is; phonebind does")
+            raise EncoderError(f"encoder '{encoder.name}' cannot say where in a recording a word is; phonebind can")
         if not 0 <= threshold <= 1:
             raise EncoderError(f"threshold {threshold}; expected a number from 0 to 1, such as {THRESHOLD}")
         self.threshold = threshold

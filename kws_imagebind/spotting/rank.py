@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from kws_imagebind.audio.files import duration, load_audio
-from kws_imagebind.audio.signal import AudioError
+from kws_imagebind.audio.signal import AudioError, is_silent
 from kws_imagebind.encoders import Encoder, load_encoder
 from kws_imagebind.encoders.base import WindowEncoder
 from kws_imagebind.readouts.base import Average
 from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
 from kws_imagebind.spotting.windows import Heard, listen
 
-SILENCE = 1e-5  # of full scale, a third of the smallest step of 16 bits
 LONG = 1.5  # windows; a longer recording is searched, a shorter one is heard at once
 
 
@@ -51,7 +50,7 @@ def rank(path: str | os.PathLike[str], encoder: Encoder, scorer: ZeroShotClassif
     if isinstance(encoder, WindowEncoder) and is_long(path, encoder):
         return ranked(listen(path, encoder, scorer, scorer.weights), path)
     waveform = load_audio(path, encoder.sample_rate)
-    if float(waveform.max() - waveform.min()) < SILENCE:
+    if is_silent(waveform):
         raise _silent(path)
     return by_score(scorer.labels, scorer(encoder.encode_audio([waveform])).values[0])
 

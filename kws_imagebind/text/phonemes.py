@@ -14,6 +14,8 @@ from functools import cache
 from itertools import product
 from pathlib import Path
 
+from kws_imagebind.files import check_bundled
+
 Pronunciation = tuple[str, ...]
 
 VOWELS = ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW")
@@ -38,6 +40,7 @@ class PronunciationError(ValueError):
 @cache
 def _table() -> list[str]:
     """The lines 'word<tab>P P P', sorted by word: bisecting them is faster than parsing them."""
+    check_bundled(TABLE)
     return gzip.decompress(TABLE.read_bytes()).decode("ascii").splitlines()
 
 
@@ -84,7 +87,7 @@ def parse_arpabet(text: str) -> Pronunciation:
     for phoneme in pronunciation:
         if phoneme not in PHONEMES:
             raise PronunciationError(
-                f"'{phoneme}' in '/{text}/' is no ARPAbet phoneme; the {len(PHONEMES)} are {' '.join(PHONEMES)}"
+                f"'{phoneme}' in '/{text}/' is not an ARPAbet phoneme; the {len(PHONEMES)} are {' '.join(PHONEMES)}"
             )
     return _bounded(pronunciation, text)
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
+import subprocess
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +17,11 @@ import soundfile
 import torch
 from torchaudio.compliance import kaldi
 
-from kws_imagebind.audio import files
-from kws_imagebind.audio.files import duration, load_audio, stream_audio
+from kws_imagebind.audio import ffmpeg, files
+from kws_imagebind.audio.files import decode, duration, extensions, load_audio, read_bytes, stream_audio
 from kws_imagebind.audio.mel import MelConfig, log_mel, mel_filterbank, power_spectrum
 from kws_imagebind.audio.resample import resample
-from kws_imagebind.audio.signal import AudioError, fit
+from kws_imagebind.audio.signal import AudioError, fit, is_silent
 
 FORMATS = [
     ("wav", "PCM_U8", 2e-2),
@@ -107,7 +113,7 @@ def test_a_flac_written_through_a_pipe_is_refused_with_a_remedy(tmp_path: Path) 
     content = bytearray(path.read_bytes())
     content[21] &= 0xF0  # STREAMINFO's 36 bits of total samples
     content[22:26] = bytes(4)
-    with pytest.raises(AudioError, match="does not tell its length"):
+    with pytest.raises(AudioError, match="does not say its length"):
         load_audio(write(path, bytes(content)), 16_000)
 
 
@@ -225,3 +231,142 @@ def test_a_stream_has_no_longest_length_but_the_same_refusals(tmp_path: Path) ->
     for name, message in (("cut", "cut short"), ("none", "is empty"), ("nan", "NaN"), ("absent", "no such file")):
         with pytest.raises(AudioError, match=message):
             list(stream_audio(tmp_path / f"{name}.wav", 16_000))
+
+
+def ffmpeg_clip(path: Path, *options: str, seconds: float = 1.0) -> Path:
+    """A tone, encoded by ffmpeg as the path's extension says."""
+    program = shutil.which("ffmpeg")
+    if not program:
+        pytest.skip("ffmpeg is not installed")
+    source = path.with_name("source.wav")
+    soundfile.write(source, tone(seconds=seconds), 16_000)
+    subprocess.run([program, "-v", "error", "-y", "-i", source, *options, path], check=True, stdin=subprocess.DEVNULL)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.m4a", "a.webm", "a.mka", "a.aac", "browser.webm"])
+def test_what_libsndfile_does_not_know_is_read_by_ffmpeg(tmp_path: Path, name: str) -> None:
+    # Browsers write WebM as it comes, without a length.
+    path = ffmpeg_clip(tmp_path / name, *(["-c:a", "libopus", "-live", "1"] if name == "browser.webm" else []))
+    waveform = load_audio(path, 16_000)
+    assert len(waveform) == pytest.approx(16_000, abs=2_500) and waveform.dtype == torch.float32
+    spectrum = np.abs(np.fft.rfft(waveform.numpy()[2_000:10_000] * np.hanning(8_000)))
+    assert spectrum.argmax() * 2 == 440 and waveform[2_000:10_000].abs().max() == pytest.approx(0.5, abs=0.1)
+    blocks = list(stream_audio(path, 16_000, 0.3))
+    assert len(blocks) > 2
+    torch.testing.assert_close(torch.cat(blocks), waveform, atol=1e-6, rtol=0)
+    assert duration(path) == pytest.approx(len(waveform) / 16_000)
+
+
+def test_ogg_opus_of_a_browser_needs_no_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = ffmpeg_clip(tmp_path / "a.ogg", "-c:a", "libopus")
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    assert len(load_audio(path, 16_000)) == pytest.approx(16_000, abs=500)
+
+
+def test_without_ffmpeg_the_command_to_convert_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "my voice.m4a", b"\0\0\0\x20ftypM4A " + bytes(100))
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    for read in (lambda: load_audio(path, 16_000), lambda: duration(path)):
+        with pytest.raises(AudioError, match=r"ffmpeg -i '.*my voice\.m4a' '.*my voice\.wav'"):
+            read()
+    assert ".m4a" not in extensions() and ".m4a" in extensions(with_ffmpeg=True)
+    assert {".wav", ".flac", ".ogg", ".opus", ".mp3"} <= extensions() and ".raw" not in extensions(with_ffmpeg=True)
+
+
+@pytest.mark.parametrize("name", ["a.m4a", "a.webm"])
+def test_a_cut_file_is_refused_through_ffmpeg_too(tmp_path: Path, name: str) -> None:
+    path = cut(ffmpeg_clip(tmp_path / name))
+    with pytest.raises(AudioError, match=r"cut\.\w+: cannot be decoded \(ffmpeg: .*copy it again") as caught:
+        load_audio(path, 16_000)
+    assert str(path) in str(caught.value) and "kws-imagebind-" not in str(caught.value)
+    with pytest.raises(AudioError, match="cannot be decoded"):
+        list(stream_audio(path, 16_000))
+
+
+def test_ffmpeg_stops_where_a_recording_is_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = ffmpeg_clip(tmp_path / "long.m4a", seconds=30.0)
+    with pytest.raises(AudioError, match="lasts more than 5 s; a recording of at most 5 s is expected"):
+        load_audio(path, 16_000, max_seconds=5.0)
+    monkeypatch.setattr(files, "MAX_VALUES", 100_000)
+    with pytest.raises(AudioError, match="lasts more than 6 s"):
+        load_audio(path, 16_000)
+    assert sum(map(len, stream_audio(path, 16_000))) == pytest.approx(480_000, abs=3_000)
+
+
+def test_an_ffmpeg_that_stands_still_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sleeper = write(tmp_path / "ffmpeg", b"#!/bin/sh\nexec sleep 60\n")
+    sleeper.chmod(0o755)
+    monkeypatch.setattr(shutil, "which", lambda _: str(sleeper))
+    monkeypatch.setattr(ffmpeg, "PATIENCE", 0.5)
+    with pytest.raises(AudioError, match="cannot be decoded"):
+        load_audio(write(tmp_path / "a.m4a", b"\0\0\0\x20ftypM4A " + bytes(100)), 16_000)
+
+
+def test_a_playlist_fetches_nothing_and_reads_no_other_file(tmp_path: Path) -> None:
+    other = ffmpeg_clip(tmp_path / "other.m4a")
+    asked: list[str] = []
+
+    class Server(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/a.m4a"
+        playlists = (
+            f"#EXTM3U\n#EXT-X-VERSION:3\n#EXTINF:1,\n{address}\n#EXT-X-ENDLIST\n",
+            f"#EXTM3U\n#EXT-X-VERSION:3\n#EXTINF:1,\nfile://{other}\n#EXT-X-ENDLIST\n",
+            f"ffconcat version 1.0\nfile {other.name}\n",
+        )
+        for text in playlists:
+            with pytest.raises(AudioError, match="cannot be decoded"):
+                load_audio(write(tmp_path / "list.m4a", text.encode()), 16_000)
+            # ffmpeg would not read it either, were it asked
+            with (
+                pytest.raises(AudioError, match="cannot be decoded"),
+                (tmp_path / "list.m4a").open("rb") as file,
+                ffmpeg.opened(file, tmp_path / "list.m4a") as stream,
+            ):
+                stream.read(1)
+        server.shutdown()
+    assert not asked
+
+
+def test_bytes_are_decoded_as_the_file_is(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(), 16_000)
+    data, status = read_bytes(tmp_path / "a.wav")
+    assert data == (tmp_path / "a.wav").read_bytes() and status is not None and status.st_size == len(data)
+    (tmp_path / "a.wav").unlink()
+    assert len(decode(data, "a.wav", 16_000)) == 16_000
+    with pytest.raises(AudioError, match=r"a\.wav: the file is cut short"):
+        decode(data[:10_000], "a.wav", 16_000)
+
+
+@pytest.mark.parametrize("read", [lambda path: load_audio(path, 16_000), duration])
+def test_what_cannot_be_opened_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[[Path], object]
+) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(), 16_000)
+    os.mkfifo(tmp_path / "pipe.wav")
+    with pytest.raises(AudioError, match="is a pipe or a device"):
+        read(tmp_path / "pipe.wav")
+    with pytest.raises(AudioError, match=r"a\.wav/x\.wav: cannot read .*a\.wav' is a file, and a folder is expected"):
+        read(path / "x.wav")
+    if Path("/proc/self/status").exists():  # which says that it has 0 bytes, and has more
+        with pytest.raises(AudioError, match=r"/proc/self/status: cannot (be decoded|read)"):
+            read(Path("/proc/self/status"))
+
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(AudioError, match=r"a\.wav: cannot read .*: permission denied; change its permissions"):
+        read(path)
+
+
+def test_only_equal_samples_are_silence() -> None:
+    assert is_silent(torch.zeros(100)) and is_silent(torch.full((100,), 0.25))
+    assert not is_silent(torch.tensor([0.0, 1 / 32_768]))

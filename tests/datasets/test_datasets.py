@@ -14,8 +14,8 @@ import pytest
 import soundfile
 import torch
 
+from kws_imagebind.audio.files import extensions
 from kws_imagebind.datasets import DATASETS, Dataset, DatasetError, Utterance, load_dataset, sample, speech_commands
-from kws_imagebind.datasets.folder import audio_extensions
 from kws_imagebind.datasets.registry import check_sibling, outsiders, sibling
 from kws_imagebind.datasets.speech_commands import VERSIONS, official_split, version_held
 from kws_imagebind.text.keywords import KeywordError
@@ -172,7 +172,7 @@ def test_a_listed_clip_that_is_missing_is_named(data: Path) -> None:
 def test_a_missing_list_and_a_broken_list_are_named(data: Path) -> None:
     corpus = data / "SpeechCommands" / CORPUS
     (corpus / "testing_list.txt").write_text("yes/aaaa1111_nohash_0.wav\n\n")
-    with pytest.raises(DatasetError, match="a line that is no clip"):
+    with pytest.raises(DatasetError, match="a line that is not a clip"):
         load_dataset("speech-commands", root=data)
     (corpus / "testing_list.txt").unlink()
     with pytest.raises(DatasetError, match=r"lacks testing_list\.txt"):
@@ -291,7 +291,7 @@ def test_the_rule_cuts_at_a_tenth_and_a_fifth() -> None:
 
 
 def test_the_rule_needs_a_speaker() -> None:
-    with pytest.raises(DatasetError, match=r"'white_noise\.wav' is no clip of Speech Commands"):
+    with pytest.raises(DatasetError, match=r"'white_noise\.wav' is not a clip of Speech Commands"):
         official_split("_background_noise_/white_noise.wav")
 
 
@@ -319,12 +319,12 @@ def test_a_folder_of_words(tmp_path: Path) -> None:
     assert dataset.keywords == ("turn on", "yes")
     assert [utterance.speaker for utterance in dataset.utterances] == ["ab", None, None, None]
     assert (dataset.task, dataset.split) == ("folder", None)
-    assert dataset.note == "2 files passed over that are no audio libsndfile reads (.m4a, .txt)"
+    assert dataset.note == "2 files left out that cannot be read as audio (.m4a, .txt)"
 
 
 def test_the_extensions_are_libsndfiles() -> None:
-    assert {".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff", ".aif", ".au"} <= audio_extensions()
-    assert ".raw" not in audio_extensions()
+    assert {".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff", ".aif", ".au"} <= extensions(with_ffmpeg=False)
+    assert ".raw" not in extensions(with_ffmpeg=False)
 
 
 def test_keywords_choose_and_keep_those_without_clips(tmp_path: Path) -> None:
@@ -381,7 +381,7 @@ def _equals(root: Path) -> None:
         (_empty_word, r"no' holds no recording: it is empty; put WAV"),
         (_no_audio, r"yes' holds no recording: it holds only \.m4a; put WAV"),
         (_too_deep, r"mine' holds no recording: it holds folders, which are not searched"),
-        (_no_words, r"holds no folder named by a word; expected recordings such as"),
+        (_no_words, r"holds no folder with the name of a word; expected recordings such as"),
         (_same_words, r"folders 'Yes' and 'yes' name the same keyword"),
         (_equals, r"folder 'a=b' has a '='"),
     ],
@@ -393,7 +393,7 @@ def test_folders_that_are_no_data_set(tmp_path: Path, make: Callable[[Path], Non
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"nowhere' is no folder"):
+    with pytest.raises(DatasetError, match=r"nowhere' is not a folder"):
         load_dataset("folder", root=tmp_path / "nowhere")
 
 
@@ -492,7 +492,7 @@ def test_a_data_set_holds_together() -> None:
     utterance = Utterance(Path("1.wav"), "yes", None, "yes/1.wav")
     with pytest.raises(DatasetError, match="'toy' has no clips"):
         Dataset("toy", (), ("yes", "no"), "custom")
-    with pytest.raises(DatasetError, match="labelled yes, which is none of its keywords"):
+    with pytest.raises(DatasetError, match="labelled yes, which is not one of its keywords"):
         Dataset("toy", (utterance,), ("no", "stop"), "custom")
     with pytest.raises(DatasetError, match=r"names clip 'yes/1\.wav' 2 times"):
         Dataset("toy", (utterance, utterance), ("yes", "no"), "custom")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import re
+import shutil
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +17,9 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from torchaudio.functional import edit_distance
 
+from kws_imagebind.encoders import EncoderError, load_encoder
+from kws_imagebind.files import SUMS, FileProblem, check_bundled
+from kws_imagebind.models import letter_to_sound
 from kws_imagebind.models.letter_to_sound import (
     BLANK,
     LETTERS,
@@ -23,6 +29,7 @@ from kws_imagebind.models.letter_to_sound import (
     Block,
     LetterToSound,
     LetterToSoundConfig,
+    _lone_thread,
     _read,
 )
 from kws_imagebind.text.phonemes import PHONEMES, PronunciationError, lookup
@@ -118,14 +125,57 @@ def test_loading_twice_gives_the_same_and_leaves_random_numbers_alone() -> None:
     assert first.pronounce_all(HELD_OUT) == second.pronounce_all(HELD_OUT)
 
 
-def test_the_callers_threads_are_given_back(model: LetterToSound) -> None:
+def test_no_other_threads_setting_is_touched(model: LetterToSound, monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        model.pronounce("lamp")
+        expected = model.pronounce("lamp")  # the first word starts the lone thread
+        monkeypatch.setattr(torch, "set_num_threads", None)  # and from then on nothing is set
+        with ThreadPoolExecutor(4) as threads:
+            words = [threads.submit(model.pronounce, "lamp") for _ in range(20)]
+            counts = [threads.submit(torch.get_num_threads) for _ in range(20)]
+            assert {word.result() for word in words} == {expected} and {count.result() for count in counts} == {3}
         assert torch.get_num_threads() == 3
+        assert _lone_thread().submit(torch.get_num_threads).result() == 1
     finally:
+        monkeypatch.undo()
         torch.set_num_threads(before)
+
+
+def _pronounce_in(answers: multiprocessing.Queue) -> None:  # type: ignore[type-arg]
+    answers.put(trained().pronounce("lamp"))
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork")
+def test_a_forked_process_pronounces_too(model: LetterToSound) -> None:
+    expected = model.pronounce("lamp")  # so that the parent has its thread, which the child does not get
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    child = context.Process(target=_pronounce_in, args=(answers,))
+    child.start()
+    try:
+        assert answers.get(timeout=60) == expected
+    finally:
+        child.kill()
+        child.join()
+
+
+def test_damaged_weights_are_refused_with_a_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: LetterToSound
+) -> None:
+    copy = Path(shutil.copy(WEIGHTS, tmp_path))
+    shutil.copy(WEIGHTS.parent / SUMS, tmp_path)
+    data = bytearray(copy.read_bytes())
+    data[400_000:404_000] = bytes(4_000)
+    copy.write_bytes(data)
+    LetterToSound.load(copy)  # of a user's own file the package knows no checksum
+    monkeypatch.setattr(letter_to_sound, "WEIGHTS", copy)
+    with pytest.raises(FileProblem, match=r"is damaged: .* install the package again"):
+        LetterToSound.load(copy)
+    encoder = load_encoder("phonebind", device="cpu")
+    monkeypatch.setattr(LetterToSound, "load", classmethod(lambda cls: check_bundled(copy)))
+    with pytest.raises(EncoderError, match=r"letter_to_sound\.safetensors', a part of this package, is damaged"):
+        encoder.encode_text(["blorptan"])
 
 
 def test_it_is_small(model: LetterToSound) -> None:

@@ -182,14 +182,14 @@ def test_damaged_int8_weights_are_refused(tmp_path: Path, how: str) -> None:
             metadata, tensors = file.metadata(), {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
         _spoilt(tensors, how)
         save_file(tensors, path, metadata=metadata)
-    with pytest.raises(EncoderError, match="holds no PhoneBind weights"):
+    with pytest.raises(EncoderError, match="does not hold PhoneBind weights"):
         PhoneBindEncoder.from_weights(path, device="cpu")
 
 
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
 def test_smaller_numbers_say_the_same(precision: str) -> None:
     whole, small = (load_encoder("phonebind", device="cpu", precision=each) for each in ("fp32", precision))
-    assert small.fingerprint.startswith(f"{whole.fingerprint}-{precision}")
+    assert small.audio_fingerprint.startswith(f"{whole.audio_fingerprint}-{precision}")
     waveforms = list(clips())
     before = whole.encode_audio(waveforms)
     after = torch.cat([small.encode_audio(waveforms[start : start + 50]) for start in range(0, len(waveforms), 50)])
@@ -201,12 +201,12 @@ def test_smaller_numbers_say_the_same(precision: str) -> None:
 
 
 def test_half_precision_is_for_a_gpu() -> None:
-    with pytest.raises(EncoderError, match="no precision 'fp16' on cpu; take fp32, bf16, int8"):
+    with pytest.raises(EncoderError, match="no precision 'fp16' on cpu; choose fp32, bf16, int8"):
         load_encoder("phonebind", device="cpu", precision="fp16")
 
 
 def test_a_file_that_holds_no_phonebind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "weights.safetensors").write_bytes(b"nothing")
-    for name in ("weights.safetensors", "missing.safetensors"):
-        with pytest.raises(EncoderError, match="holds no PhoneBind weights"):
-            PhoneBindEncoder.from_weights(tmp_path / name)
+    for name, reason in (("weights", "does not hold PhoneBind weights"), ("missing", "there is no such file")):
+        with pytest.raises(EncoderError, match=rf"{name}\.safetensors'.*{reason}"):
+            PhoneBindEncoder.from_weights(tmp_path / f"{name}.safetensors")

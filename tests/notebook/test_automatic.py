@@ -87,7 +87,7 @@ def test_what_is_named_is_taken(gpu: None, asked: list[str], tmp_path: Path) -> 
         ({"clips": -1}, "-1 clips cannot be drawn"),
         ({"clips": 1.5}, "1.5 clips cannot be drawn; expected a whole number"),
         ({"clips": "a"}, "'a' clips cannot be drawn"),
-        ({"seed": "x"}, "seed 'x' is no whole number"),
+        ({"seed": "x"}, "seed 'x' is not a whole number"),
         ({"split": "bogus"}, "unknown split 'bogus'"),
         ({"task": "yes"}, "words of your own go with commas between them"),
         ({"templates": "speach"}, r"unknown set of prompts 'speach' \(did you mean speech\?\)"),
@@ -101,7 +101,7 @@ def test_what_makes_no_sense_is_refused(options: dict[str, object], said: str) -
 def test_errors_of_others_come_through() -> None:
     with pytest.raises(PromptError, match="needs one"):
         settle(device="cpu", templates="{} and {}")
-    with pytest.raises(EncoderError, match="not to be had"):
+    with pytest.raises(EncoderError, match="not available"):
         settle(device="meta")
 
 

@@ -97,7 +97,7 @@ def test_bad_waveforms_names_devices_and_precisions_are_refused() -> None:
     with pytest.raises(EncoderError, match="did you mean phonebind"):
         load_encoder("phonebinder")
     for device in ("cuda:99", "meta", "toaster"):
-        with pytest.raises(EncoderError, match="not to be had here"):
+        with pytest.raises(EncoderError, match="not available here"):
             resolve_device(device)
     with pytest.raises(EncoderError, match="precision 'int3'"):
         load_encoder("phonebind", device="cpu", precision="int3")
@@ -109,3 +109,11 @@ def test_bf16_hears_much_the_same() -> None:
     reduced = load_encoder("phonebind", device="cpu", precision="bf16")
     assert (reduced.encode_audio(waveforms) * full).sum(1).min() > 0.99
     assert reduced.fingerprint != load_encoder("phonebind", device="cpu").fingerprint
+
+
+def test_many_guessed_words_are_said_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    encoder = load_encoder("phonebind", device="cpu")
+    with caplog.at_level("INFO", logger="kws_imagebind"):
+        ZeroShotClassifier(encoder, ["yes", *(f"{start}orblat" for start in ("z", "bl", "kr", "sn", "fl", "gl", "v"))])
+        ZeroShotClassifier(encoder, ["zorblat", "yes"])  # said before
+    assert len(caplog.messages) == 1 and caplog.messages[0].startswith("7 words are not in CMUdict")

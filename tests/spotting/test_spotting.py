@@ -19,7 +19,7 @@ from kws_imagebind.cli import main
 from kws_imagebind.encoders.confidence import Confidence, ConfidenceError
 from kws_imagebind.encoders.phonebind import WEIGHTS, PhoneBindEncoder
 from kws_imagebind.spotting.detect import APART, Detector, find_hits
-from kws_imagebind.spotting.windows import FAR_BELOW, HOP, Heard, _Loudness, listen_to, smooth
+from kws_imagebind.spotting.windows import FAR_BELOW, HOP, Heard, _Loudness, _Rows, _smoothed, listen_to, smooth
 from kws_imagebind.text.fillers import FILLERS
 from kws_imagebind.training.corpora.soundscape import Said, Soundscape, compose, extent
 from kws_imagebind.training.phonebind.confidence import SHARES, Examples, clips, fit
@@ -112,6 +112,16 @@ def test_every_tenth_of_a_second_is_the_middle_of_one_window() -> None:
         heard = listen_to([torch.from_numpy(tone(1_020, seconds))], spotter, scorer, scorer.weights)
         assert len(heard.keywords) == len(heard.levels) == int(seconds / HOP + 1e-6) + 1, seconds
         assert heard.seconds == pytest.approx(seconds)
+
+
+def test_rows_and_smoothing_in_place_give_the_numbers_of_all_at_once() -> None:
+    draw = torch.Generator().manual_seed(0)
+    parts = [torch.randn(count, 37, generator=draw) for count in (1, 64, 64, 900, 5_000, 3)]
+    rows = _Rows(37)
+    for part in parts:
+        rows.add(part)
+    whole = torch.cat(parts)
+    assert torch.equal(rows.all(), whole) and torch.equal(_smoothed(rows.all()), smooth(whole))
 
 
 def test_words_of_the_sample_are_found_and_nothing_else(tmp_path: Path, encoder: PhoneBindEncoder) -> None:
@@ -260,7 +270,7 @@ def test_an_encoder_without_a_window_or_a_confidence_says_so(
     tmp_path: Path, tone_encoder: kws.Encoder, encoder: PhoneBindEncoder
 ) -> None:
     path = write(tmp_path / "tone.wav", tone(440, 3.0))
-    with pytest.raises(ValueError, match="does not tell where in a recording"):
+    with pytest.raises(ValueError, match="cannot say where in a recording"):
         kws.detect(path, ["440", "880"], encoder=tone_encoder)
     assert kws.spot(path, ["440", "880"], encoder=tone_encoder)[0][0] == "440"  # as it hears the whole
     with pytest.raises(ValueError, match="threshold 2; expected a number from 0 to 1"):

@@ -28,6 +28,7 @@ from kws_imagebind.download import (
 from kws_imagebind.encoders.base import EncoderError
 from kws_imagebind.encoders.imagebind import weights as imagebind_weights
 from kws_imagebind.encoders.imagebind.weights import LICENCE, STEM, Source, default_folder, subset_name
+from kws_imagebind.files import explaining, make_folder
 from kws_imagebind.models.checkpoint import (
     LOCAL_HEADER,
     CheckpointError,
@@ -102,13 +103,14 @@ def check_modalities(modalities: Iterable[str]) -> tuple[str, ...]:
 def _show_notice(folder: Path) -> None:
     shown = folder / ".licence-shown"
     if not shown.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         print(NOTICE, file=sys.stderr)
-        shown.touch()
+        with explaining(shown, "write"):
+            shown.touch()
 
 
 def _download_subset(target: Path, modalities: tuple[str, ...], source: Source, pause: float, quiet: bool) -> Path:
-    with lock(target):
+    with lock(target), explaining(target, "write"):
         if target.exists():
             return target
         server = Server.ask(source.url, pause)

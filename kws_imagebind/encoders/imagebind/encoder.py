@@ -23,7 +23,7 @@ from kws_imagebind.encoders.imagebind.frontend import (
     normalise,
     pad_window,
 )
-from kws_imagebind.encoders.imagebind.tokenizer import END, tokenize
+from kws_imagebind.encoders.imagebind.tokenizer import END, tokenize, vocabulary_digest
 from kws_imagebind.encoders.imagebind.weights import LICENCE, PUBLISHED, Weights, load_model
 from kws_imagebind.models import int8
 from kws_imagebind.models.checkpoint import TensorRecord, fingerprint
@@ -80,7 +80,8 @@ class ImageBindEncoder:
         if padding not in PADDINGS:
             raise EncoderError(f"unknown padding '{padding}'; available: {', '.join(PADDINGS)}")
         self.name, self.dim, self.padding, self.precision = name, dim, padding, precision
-        self.fingerprint = "-".join([PREPROCESSING, fingerprint, *([padding] if padding != "log-mel" else [])])
+        self.audio_fingerprint = "-".join([PREPROCESSING, fingerprint, *([padding] if padding != "log-mel" else [])])
+        self.fingerprint = f"{self.audio_fingerprint}-{vocabulary_digest()[:8]}"
         self._embed, self._device, self._dtype = embed, device, dtype
 
     @classmethod
@@ -103,8 +104,8 @@ class ImageBindEncoder:
             config: sizes, if not those published.
 
         Raises:
-            EncoderError: no weights, damaged weights, or a device or precision that cannot be had. It never makes do
-                with random weights.
+            EncoderError: no weights, damaged weights, or a device or precision that is not available. It never
+                falls back to random weights.
         """
         place = resolve_device(device)
         precision = resolve_precision(precision, place)
@@ -243,7 +244,7 @@ def resolve_precision(precision: str, device: torch.device) -> str:
         return "bf16" if device.type == "cpu" and int8.has_bf16() else "fp32"
     available = {"cpu": ("fp32", "bf16", "int8"), "cuda": ("fp32", "bf16", "fp16")}.get(device.type, ("fp32", "fp16"))
     if precision not in available or (precision == "int8" and not int8.is_supported()):
-        raise EncoderError(f"imagebind has no precision '{precision}' on {device.type}; take {', '.join(available)}")
+        raise EncoderError(f"imagebind has no precision '{precision}' on {device.type}; choose {', '.join(available)}")
     return precision
 
 

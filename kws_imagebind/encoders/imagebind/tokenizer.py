@@ -18,6 +18,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from kws_imagebind.files import FileProblem, bundled_digest, check_bundled
+
 CONTEXT = 77  # tokens of a text, start and end included
 VOCABULARY = 49_408  # 256 bytes, the same bytes ending a word, 48,894 merges, start and end of text
 START, END = VOCABULARY - 2, VOCABULARY - 1
@@ -55,7 +57,16 @@ def _vocabulary_path() -> Path:
     for place in places:
         if place.is_file():
             return place
-    raise FileNotFoundError(f"CLIP's vocabulary {FILE} is in neither of {places}; install the package again")
+    raise FileProblem(f"CLIP's vocabulary {FILE} is missing in '{places[0].parent}'; install the package again")
+
+
+def vocabulary_digest() -> str:
+    """The SHA-256 of the vocabulary as it was released; the file is held to it when it is loaded.
+
+    Raises:
+        FileProblem: there is no vocabulary.
+    """
+    return bundled_digest(_vocabulary_path())
 
 
 @cache
@@ -64,7 +75,9 @@ def _merges() -> dict[tuple[int, int], int]:
     letters = [chr(byte) for byte in _PRINTABLE] + [chr(_BYTES + i) for i in range(_BYTES - len(_PRINTABLE))]
     tokens = {letter: i for i, letter in enumerate(letters)}
     tokens |= {f"{letter}</w>": _BYTES + i for i, letter in enumerate(letters)}
-    lines = gzip.decompress(_vocabulary_path().read_bytes()).decode("utf-8").split("\n")
+    path = _vocabulary_path()
+    check_bundled(path)
+    lines = gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")
     merges = {}
     for token, line in enumerate(lines[1 : 1 + START - len(tokens)], start=len(tokens)):
         left, right = line.split()

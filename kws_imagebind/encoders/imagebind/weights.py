@@ -156,7 +156,7 @@ class Weights:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             if not 0 < length < size:
-                raise CheckpointError("it is no whole safetensors file")
+                raise CheckpointError("it is not a complete safetensors file")
             header = json.loads(file.read(length))
         if not isinstance(header, dict) or not isinstance(header.get("__metadata__"), dict):
             raise CheckpointError("it has no header as the download writes it")
@@ -258,7 +258,7 @@ def _check(file: IO[bytes], record: TensorRecord) -> None:
             f"the tensor {record.name} is damaged (its CRC-32 is {crc:08x}, and should be {record.crc32:08x})"
         )
     if not finite and record.name != INFINITE:
-        raise CheckpointError(f"the tensor {record.name} holds values that are no finite numbers")
+        raise CheckpointError(f"the tensor {record.name} holds values that are not finite numbers")
 
 
 _verified: dict[tuple[str, int, int, int], dict[str, str]] = {}  # for folders that cannot be written to

@@ -8,7 +8,7 @@ from typing import Any
 
 from kws_imagebind.embeddings.embed import Embeddings
 from kws_imagebind.encoders import Encoder
-from kws_imagebind.evaluation.guards import check_disjoint, identities
+from kws_imagebind.evaluation.guards import check_disjoint
 from kws_imagebind.metrics.classification import MetricError, measure, ranking
 from kws_imagebind.metrics.intervals import Interval
 from kws_imagebind.metrics.paired import PairedComparison, compare_paired, holm, p_text
@@ -143,7 +143,7 @@ def study(
             sentences.
     """
     check_encoder(encoder)
-    check_disjoint(identities(validation), identities(testing), "the prompt")
+    check_disjoint(validation.identities, testing.identities, "the prompt")
     if validation.dataset.labels != testing.dataset.labels:
         raise MetricError("the validation and the testing clips are of other keywords; expected the same")
     tried = {BARE_SET: (BARE,), **(TEMPLATE_SETS if sets is None else sets)}

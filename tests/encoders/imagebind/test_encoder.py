@@ -140,7 +140,7 @@ def test_smaller_numbers_say_nearly_the_same(
     encoder: ImageBindEncoder, folder: Path, waveforms: list[torch.Tensor], precision: str, least: float
 ) -> None:
     smaller = load(folder, precision=precision)
-    assert smaller.fingerprint.startswith(f"{encoder.fingerprint}-{precision}")
+    assert smaller.audio_fingerprint.startswith(f"{encoder.audio_fingerprint}-{precision}")
     images = torch.stack([formula.image(SALT, index) for index in range(3)])
     for found, expected in [
         (smaller.encode_audio(waveforms), encoder.encode_audio(waveforms)),
@@ -157,7 +157,7 @@ def test_precisions_are_those_of_the_device() -> None:
     assert resolve_precision("auto", cpu) in ("fp32", "bf16")
     assert resolve_precision("fp16", cuda) == "fp16"
     for precision, device in [("fp16", cpu), ("int8", cuda), ("fp8", cpu)]:
-        with pytest.raises(EncoderError, match=f"no precision '{precision}' on {device.type}; take fp32, bf16"):
+        with pytest.raises(EncoderError, match=f"no precision '{precision}' on {device.type}; choose fp32, bf16"):
             resolve_precision(precision, device)
 
 
