@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -108,35 +109,34 @@ def _fetched(encoder: str, repository: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
-        HfHubHTTPError,
         HFValidationError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
 
-    known = f" ({KNOWN[repository]})" if repository in KNOWN else ""
     wanted = f"{repository}@{revision}" if revision else repository
     try:
         try:
             return Path(snapshot_download(repository, revision=revision, local_files_only=True))
         except LocalEntryNotFoundError:
-            if not _is_offline():
-                log.warning("fetching checkpoint '%s'%s from the Hugging Face hub", wanted, known)
-            return Path(snapshot_download(repository, revision=revision, ignore_patterns=_unused(repository, revision)))
+            if _is_offline():
+                raise
+        unused = _announced(wanted, repository, revision)
+        return Path(snapshot_download(repository, revision=revision, ignore_patterns=unused))
     except GatedRepoError as error:
         message = f"must be unlocked by its authors: accept its terms on https://huggingface.co/{repository}"
         raise EncoderError(f"checkpoint '{wanted}' {message}, then log in with 'hf auth login'") from error
     except RevisionNotFoundError as error:
-        raise EncoderError(
-            f"checkpoint '{repository}' has no revision '{revision}'; leave out '@{revision}'"
-        ) from error
+        wrong = f"checkpoint '{repository}' has no revision '{revision}'"
+        raise EncoderError(f"{wrong}; leave out '@{revision}', or name a branch, tag or commit") from error
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise EncoderError(
             f"there is no checkpoint '{wanted}' on the Hugging Face hub, or it is private; expected a name such as "
             f"'{next(iter(KNOWN))}', or a folder"
         ) from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except Exception as error:  # the hub's library has used several libraries for its requests, each with its errors
+        known = f" ({KNOWN[repository]})" if repository in KNOWN else ""
         where = "HF_HUB_OFFLINE is set" if _is_offline() else "the Hugging Face hub cannot be reached"
         command = f"hf download {repository}" + (f" --revision {revision}" if revision else "")
         raise EncoderError(
@@ -151,15 +151,21 @@ def _is_offline() -> bool:
     return bool(constants.HF_HUB_OFFLINE)
 
 
-def _unused(repository: str, revision: str | None) -> list[str]:
-    """What need not be fetched: weights for other frameworks, and the same weights in an older format."""
-    if _is_offline():
-        return list(UNUSED)
-    from huggingface_hub import list_repo_files
+def _announced(wanted: str, repository: str, revision: str | None) -> list[str]:
+    """Says what is about to be fetched, and returns patterns of what need not be.
 
-    files = list_repo_files(repository, revision=revision)
-    twice = ["*.bin"] if any(file.endswith(".safetensors") for file in files) else []
-    return [*UNUSED, *twice]
+    That is weights for other frameworks, and the same weights in an older format.
+    """
+    from huggingface_hub import HfApi
+
+    found = HfApi().model_info(repository, revision=revision, files_metadata=True)
+    files = {each.rfilename: each.size or 0 for each in found.siblings or ()}
+    twice = ["*.bin"] if any(name.endswith(".safetensors") for name in files) else []
+    unused = [*UNUSED, *twice]
+    size = sum(size for name, size in files.items() if not any(fnmatch(name, pattern) for pattern in unused))
+    licence = getattr(found.card_data, "license", None) or "not told"
+    log.warning("fetching checkpoint '%s', %.2f GB, licence %s, from the Hugging Face hub", wanted, size / 1e9, licence)
+    return unused
 
 
 def _front_matter(folder: Path) -> dict[str, Any]:
@@ -222,7 +228,7 @@ def loading(checkpoint: Checkpoint) -> Iterator[None]:
         yield
     except EncoderError:
         raise
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError, AttributeError) as error:
+    except Exception as error:  # safetensors, tokenizers, pickle and each model's code raise their own kinds
         if _is_out_of_memory(error):
             raise _too_large(checkpoint.name) from error
         first = " ".join(str(error).split())[:240]

@@ -151,8 +151,13 @@ def measure(encoder: str, request: Request) -> dict[str, Any]:
     model = load_encoder(encoder, device=request.device, precision=request.precision, **options)
     loaded = time.perf_counter() - started
 
+    busy: dict[str, float] = {}  # s of all threads, by the task of the clips
+
     def encoded(hears: Encoder, clips: Dataset) -> Embeddings:
-        return embed(hears, clips, batch_size=request.batch_size, on_error=request.on_error)  # type: ignore[arg-type]
+        begun = time.process_time()
+        found = embed(hears, clips, batch_size=request.batch_size, on_error=request.on_error)  # type: ignore[arg-type]
+        busy[clips.task] = time.process_time() - begun
+        return found
 
     result = _prepared(dataset).measure(model, encoded)
     audio, card = result.audio, result.audio.card
@@ -178,6 +183,7 @@ def measure(encoder: str, request: Request) -> dict[str, Any]:
         "precision": audio.precision,
         "fingerprint": audio.fingerprint,
         "seconds": audio.seconds / max(1, audio.encoded),
+        "cpu_seconds": busy[dataset.task] / max(1, audio.encoded),
         "load_seconds": loaded,
         "memory": peak_memory(),
         "hits": {line.path: line.label == line.prediction for line in result.predictions},

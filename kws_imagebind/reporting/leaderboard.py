@@ -37,6 +37,7 @@ class Row:
         templates: its prompts; none for a scorer.
         precision, fingerprint: of its arithmetic and of all it depends on.
         seconds: for each clip, reading and decoding included.
+        cpu_seconds: of all threads for each clip, which other programs on the machine change little.
         load_seconds: until the encoder was ready.
         memory: peak of the process in bytes, with Python and torch; None where the system does not say.
         hits: for each clip whether it was right, by the clip's key.
@@ -62,6 +63,7 @@ class Row:
     precision: str
     fingerprint: str
     seconds: float
+    cpu_seconds: float
     load_seconds: float
     memory: int | None
     hits: dict[str, bool] = field(repr=False)
@@ -87,6 +89,7 @@ class Row:
 
 _PLAIN = (
     "encoder", "kind", "saw_words", "outside", "parameters", "bytes", "licence", "precision", "fingerprint", "seconds",
+    "cpu_seconds",
     "load_seconds", "memory",
 )  # fmt: skip
 _INTERVALS = ("accuracy", "macro", "pair_eer", "pair_auc", "auroc")
@@ -200,9 +203,10 @@ class Leaderboard:
         found = [
             f"intervals  95 %, {how}",
             "p          of the paired test against the best on the same clips, corrected by Holm",
-            "pairs      every clip against every keyword, one threshold for all: equal error rate and area under the ROC",
-            f"cost       one process an encoder, {self.threads} thread{'s' if self.threads > 1 else ''}; ms a clip with "
-            "reading and decoding, memory is the peak of the process with Python and torch",
+            "pairs      every clip against every keyword, one threshold for all: equal error rate, area under the ROC",
+            f"cost       one process an encoder, {self.threads} thread{'s' if self.threads > 1 else ''}; ms a clip "
+            "with reading and decoding, by the clock and of all threads; memory is the peak of the process with Python and "
+            "torch",
         ]
         if any(row.auroc for row in self.rows):
             found.append("open set   AUROC of the best score: clips of the keywords against all others of the data set")
@@ -306,15 +310,15 @@ def _warnings(rows: Sequence[Row], shared: Sequence[str]) -> list[str]:
     more = max((len(row.hits) for row in rows), default=0) - len(shared)
     if more:
         found.append(
-            f"{more:,} clips are missing in some rows; intervals are of each row's own clips, tests of the {len(shared):,} "
-            "that all rows have"
+            f"{more:,} clips are missing in some rows; intervals are of each row's own clips, tests of the "
+            f"{len(shared):,} that all rows have"
         )
     return found
 
 
 _HEAD = (
     "encoder", "accuracy %", "p", "macro %", "open set AUROC", "pair EER %", "pair AUC %", "parameters", "weights",
-    "ms a clip", "peak memory", "licence", "trained on",
+    "ms a clip", "CPU ms", "peak memory", "licence", "trained on",
 )  # fmt: skip
 
 
@@ -331,6 +335,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         _count(row.parameters),
         _size(row.bytes),
         f"{1000 * row.seconds:.1f}",
+        f"{1000 * row.cpu_seconds:.1f}",
         _size(row.memory),
         row.licence or UNKNOWN,
         trained,
