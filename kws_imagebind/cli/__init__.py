@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
-from kws_imagebind.cli import catalogue, leaderboard, measuring, page, recordings, runs
+from kws_imagebind.cli import catalogue, leaderboard, measuring, page, recordings, runs, searching, vectors
 from kws_imagebind.cli.options import BAD_INPUT, say
 
 INTERRUPTED = 130
@@ -30,6 +30,12 @@ COMMANDS: tuple[Callable[[argparse._SubParsersAction], None], ...] = (
     catalogue.add_describe,
     recordings.add_submit,
     measuring.add_prompts,
+    vectors.add_embed,
+    vectors.add_few_shot,
+    vectors.add_probe,
+    searching.add_index,
+    searching.add_search,
+    searching.add_retrieve,
     page.add_demo,
     catalogue.add_download,
     catalogue.add_list,
@@ -66,10 +72,14 @@ def bad_input() -> tuple[type[Exception], ...]:
     from kws_imagebind.datasets import DatasetError
     from kws_imagebind.demo import DemoError
     from kws_imagebind.download import DownloadError
+    from kws_imagebind.embeddings.index import VectorIndexError
     from kws_imagebind.embeddings.map import MapError
     from kws_imagebind.embeddings.store import CacheError
+    from kws_imagebind.embeddings.table import TableError
     from kws_imagebind.encoders import EncoderError
     from kws_imagebind.metrics.classification import MetricError
+    from kws_imagebind.readouts.arithmetic import QueryError
+    from kws_imagebind.readouts.support import FewShotError
     from kws_imagebind.reporting.predictions import PredictionsError
     from kws_imagebind.text.keywords import KeywordError
     from kws_imagebind.text.phonemes import PronunciationError
@@ -82,6 +92,7 @@ def bad_input() -> tuple[type[Exception], ...]:
         DemoError,
         DownloadError,
         EncoderError,
+        FewShotError,
         KeywordError,
         MapError,
         MetricError,
@@ -89,6 +100,9 @@ def bad_input() -> tuple[type[Exception], ...]:
         PredictionsError,
         PromptError,
         PronunciationError,
+        QueryError,
+        TableError,
+        VectorIndexError,
     )
 
 

@@ -83,6 +83,19 @@ class Embeddings:
     def __len__(self) -> int:
         return len(self.utterances)
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes a Parquet table, one row a clip; as `embeddings.table.save`."""
+        from kws_imagebind.embeddings import table
+
+        table.save(self, path)
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> Embeddings:
+        """Embeddings from a table; as `embeddings.table.load`."""
+        from kws_imagebind.embeddings import table
+
+        return table.load(path)
+
     @property
     def identities(self) -> tuple[ClipIdentity, ...]:
         """Who said what in each clip. Vectors stand for the contents of embeddings that were made by hand."""

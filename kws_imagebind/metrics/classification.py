@@ -1,9 +1,9 @@
-"""Scores and targets to accuracies.
+"""Scores and targets to accuracies: thin, explicit use of torchmetrics.
 
 torchmetrics guesses what its inputs mean: given one softmax row and one one-hot row it compares them element by
-element, and so tells how many elements of the softmax are exactly 0 or 1. Here the two shapes are fixed and everything
-else is refused, and each accuracy is a proportion of whole clips with its interval. The counts are two lines of torch
-and not torchmetrics, which imports all of transformers wherever that is installed; it remains an oracle of the tests.
+element, and so counts how many elements of the softmax are exactly 0 or 1. Here the two shapes are fixed and everything
+else is refused, task, averaging, classes and top-k are always stated, and only counts are asked of torchmetrics, so
+that each accuracy is a proportion of whole clips with its interval.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torchmetrics.functional.classification import multiclass_confusion_matrix, multiclass_stat_scores
 
 from kws_imagebind.metrics.intervals import Interval, by_speaker, mean_of_proportions, proportion_by_speaker, wilson
 
@@ -66,7 +67,7 @@ def measure(
         speakers: who spoke each clip; None, or None among them, where that is unknown.
 
     Raises:
-        MetricError: shapes or types differ from these, a score is NaN, or a target is no class.
+        MetricError: shapes or types differ from these, a score is NaN, or a target is not one of the classes.
     """
     check_scores(scores)
     n, classes = scores.shape
@@ -74,7 +75,7 @@ def measure(
     if classes < 2:
         raise MetricError(f"scores for {classes} class; a choice needs at least two keywords")
     order, k = ranking(scores), min(TOP_K, classes)
-    confusion = torch.bincount(classes * targets + order[:, 0], minlength=classes**2).view(classes, classes)
+    confusion = multiclass_confusion_matrix(order[:, 0], targets, num_classes=classes, normalize=None)
     if speakers is not None and None not in speakers and len(set(speakers)) > 1:
         if len(speakers) != n:
             raise MetricError(f"{len(speakers)} speakers for the scores of {n} clips; expected one for each clip")
@@ -128,7 +129,9 @@ def check_scores(scores: Tensor) -> None:
         raise MetricError("no clip was scored, so there is nothing to measure; expected at least one")
     if bool(scores.isnan().any()):
         rows = int(scores.isnan().any(dim=1).sum())
-        raise MetricError(f"the scores of {rows} of {shape[0]} clips hold NaN; mend the embeddings behind them")
+        raise MetricError(
+            f"the scores of {rows} of {shape[0]} clips contain NaN; check the embeddings that they come from"
+        )
 
 
 def check_targets(targets: Tensor, n: int, classes: int) -> None:
@@ -149,4 +152,16 @@ def check_targets(targets: Tensor, n: int, classes: int) -> None:
 
 def _hits_within(order: Tensor, targets: Tensor, k: int) -> int:
     """How many clips have their true class among the first k of their ranking."""
-    return int((order[:, :k] == targets[:, None]).any(1).sum())
+    # torchmetrics breaks ties as `topk` does, so it gets places instead of scores: no two are equal.
+    places = torch.arange(order.shape[1], 0, -1, dtype=torch.float32, device=order.device)
+    distinct = torch.empty(order.shape, device=order.device).scatter_(1, order, places.expand_as(order))
+    counts = multiclass_stat_scores(
+        distinct,
+        targets,
+        num_classes=order.shape[1],
+        average="micro",
+        top_k=k,
+        multidim_average="global",
+        ignore_index=None,
+    )
+    return int(counts[0])  # of (true positives, false positives, true negatives, false negatives, support)

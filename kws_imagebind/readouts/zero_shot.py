@@ -32,6 +32,7 @@ class ZeroShotClassifier:
         templates: the prompts' templates.
         protocol: zero-shot, with these templates.
         weights: (variants, dim) the prompts' vectors; a keyword has one for each way to say it.
+        owners: (variants,) the keyword that each belongs to.
 
     Args:
         encoder: what reads the prompts.
@@ -69,14 +70,14 @@ class ZeroShotClassifier:
         encoded = check_vectors(encoder.encode_text(prompts), len(prompts), encoder)
         ensembles = encoded.view(len(texts), len(self.templates), -1).mean(1)
         self.weights = F.normalize(ensembles, dim=-1) if average == "embedding" else ensembles
-        self._owners = torch.tensor(owners)
+        self.owners = torch.tensor(owners)
 
     def __call__(self, audio: HasFeatures | Tensor) -> Scores:
         """Scores of embeddings, or of their (n, dim) features."""
         features = audio if isinstance(audio, Tensor) else audio.features
         cosines = features @ self.weights.T  # (n, variants)
         values = torch.full((len(features), len(self.labels)), -1.0)
-        values = values.scatter_reduce(1, self._owners.expand_as(cosines), cosines, "amax")
+        values = values.scatter_reduce(1, self.owners.expand_as(cosines), cosines, "amax")
         return Scores(values, self.labels, self.protocol)
 
 

@@ -63,7 +63,7 @@ def listen(path: str | os.PathLike[str], encoder: Encoder, scorer: ZeroShotClass
     """A recording through an encoder's window. Of the sound itself, a few seconds are in memory at a time.
 
     Args:
-        path: a recording of any format that libsndfile reads.
+        path: a recording of any format that `load_audio` reads.
         encoder: a `WindowEncoder`.
         scorer: of the keywords.
         fillers: (fillers, dim) vectors of other words.
@@ -79,13 +79,13 @@ def listen_to(blocks: Iterable[Tensor], encoder: Encoder, scorer: ZeroShotClassi
     """As `listen`, of waveforms (samples,) at the encoder's sample rate that follow each other.
 
     Raises:
-        AudioError: there is no sample in them.
+        AudioError: they hold no samples.
     """
     assert isinstance(encoder, WindowEncoder)
     rate = encoder.sample_rate
     loudness = _Loudness(round(FRAME * rate))
     keywords, others, levels = _Rows(len(scorer.labels)), _Rows(1), _Rows(1)
-    for windows in _batches(_windows(loudness.of(blocks), round(encoder.window * rate), round(HOP * rate))):
+    for windows in batches(sliding_windows(loudness.of(blocks), round(encoder.window * rate), round(HOP * rate))):
         scores, fits, loud = _score(windows, encoder, scorer, fillers)
         keywords.add(scores)
         others.add(fits[:, None])
@@ -129,7 +129,7 @@ def _score(
     windows: list[Tensor], encoder: Encoder, scorer: ZeroShotClassifier, fillers: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Cosines with the keywords, with the best fillers, and levels. Silence fits nothing, and is not encoded."""
-    levels = torch.stack([_level(window, encoder.sample_rate) for window in windows])
+    levels = torch.stack([level(window, encoder.sample_rate) for window in windows])
     loud = levels > FAINTEST
     keywords, others = torch.zeros(len(windows), len(scorer.labels)), torch.zeros(len(windows))
     if loud.any():
@@ -145,7 +145,7 @@ def nearest(vectors: Tensor, fillers: Tensor) -> Tensor:
     return (vectors @ fillers.T).topk(min(NEAREST, len(fillers)), dim=1).values.mean(1)
 
 
-def _level(window: Tensor, rate: int) -> Tensor:
+def level(window: Tensor, rate: int) -> Tensor:
     """dB of full scale, of the loudest tenth of a second; a constant is not a sound."""
     tenths = window[: len(window) // (rate // 10) * (rate // 10)].view(-1, rate // 10)
     return _decibels(tenths.var(1).amax())
@@ -155,7 +155,7 @@ def _decibels(power: Tensor) -> Tensor:
     return 10 * power.clamp_min(1e-20).log10()
 
 
-def _windows(blocks: Iterator[Tensor], size: int, hop: int) -> Iterator[Tensor]:
+def sliding_windows(blocks: Iterator[Tensor], size: int, hop: int) -> Iterator[Tensor]:
     """Windows of `size` samples around every `hop`-th sample, silence being before and after the recording."""
     held, samples, given = torch.zeros(size // 2), 0, 0
     for block in blocks:
@@ -170,7 +170,7 @@ def _windows(blocks: Iterator[Tensor], size: int, hop: int) -> Iterator[Tensor]:
         yield held[start : start + size]
 
 
-def _batches(windows: Iterator[Tensor]) -> Iterator[list[Tensor]]:
+def batches(windows: Iterator[Tensor]) -> Iterator[list[Tensor]]:
     batch: list[Tensor] = []
     for window in windows:
         batch.append(window)

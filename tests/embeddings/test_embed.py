@@ -148,7 +148,8 @@ def test_a_file_replaced_while_others_are_encoded_keeps_no_wrong_vector(
     def swap(waveforms: Sequence[Tensor]) -> Tensor:
         for utterance in dataset.utterances:  # every file becomes the first one of another word
             other = "1000" if utterance.label == "440" else "440"
-            shutil.copy(sorted((tmp_path / "backup" / other).iterdir())[0], utterance.path)
+            shutil.copy(sorted((tmp_path / "backup" / other).iterdir())[0], tmp_path / "new.wav")
+            (tmp_path / "new.wav").replace(utterance.path)  # at once: the next clips are being read meanwhile
         return plain(waveforms)
 
     tone_encoder.encode_audio = swap  # type: ignore[method-assign]

@@ -50,7 +50,7 @@ CUT = """() => [...document.querySelectorAll("svg")].filter((figure) => {
 TILES = """() => {
   const all = document.querySelector(".tiles").getBoundingClientRect();
   const rows = Map.groupBy([...document.querySelectorAll(".tile")], (tile) => tile.getBoundingClientRect().top);
-  return [...rows.values()].map((row) => all.right - row.at(-1).getBoundingClientRect().right);
+  return [...rows.values()].map((row) => [row.length, all.right - row.at(-1).getBoundingClientRect().right]);
 }"""
 
 
@@ -130,7 +130,9 @@ def test_nothing_overflows_breaks_or_is_cut_off(browser: sync_api.Browser, pages
         assert page.evaluate("document.scrollingElement.scrollWidth") <= width
         assert page.evaluate(BROKEN) == [], width
         assert page.evaluate(CUT) == [], width
-        assert all(gap <= 1 for gap in page.evaluate(TILES)), f"a row of tiles is not filled at {width}"
+        tiles = page.evaluate(TILES)
+        assert all(gap <= 1 for _, gap in tiles), f"a row of tiles is not filled at {width}"
+        assert width < WIDTHS[1] or max(tiles)[0] - min(tiles)[0] <= 1, f"a tile is left alone at {width}"
     page.close()
 
 
