@@ -29,24 +29,27 @@ from kws_imagebind.text.phonemes import Pronunciation, combine, is_arpabet, look
 if TYPE_CHECKING:
     from pocketsphinx import Decoder
 
-# Of entering a phoneme of the background loop; the package's 0.1 gives the loop the better of a long word. Chosen on
-# 250 validation clips of Speech Commands among 35 words: see docs/encoders.md.
+# Of entering a phoneme of the background loop; with the package's 0.1 the loop beats long words. Chosen on the 578
+# validation clips of Speech Commands at hand, among 35 words: see docs/encoders.md.
 PHONE_LOOP_PROBABILITY = 1e-20
 THRESHOLD = 1e-300  # of a detection: lower than any score, so that every word of a clip gets one
 MISSING = 10.0  # nats below the clip's lowest score for a word of which the beam lost every path
 SCORE_SHIFT = 1 << 10  # sphinxbase's SENSCR_SHIFT: scores are kept in units of 1,024 steps of its log base
 SHORTEST = 0.1  # s: below it there are too few frames for any word, and the clip is padded
-PREPROCESSING = "kws-1"  # to be changed with anything that changes scores
+PREPROCESSING = "kws-2"  # to be changed with anything that changes scores
 
 
 class PocketSphinx(WithoutVectors):
     """The keyword spotter of pocketsphinx with its bundled English model.
 
     A word is read as pocketsphinx's own dictionary has it; one that it lacks is read as CMUdict has it, or else as
-    letter-to-sound rules guess it. ARPAbet between slashes overrules all. A word scores as its best pronunciation.
+    letter-to-sound rules guess it. ARPAbet between slashes takes precedence. A word scores as its best pronunciation.
+
+    Args:
+        device: "auto" or "cpu", which is where it runs.
 
     Raises:
-        EncoderError: the package is not installed.
+        EncoderError: the package is not installed, or another device is asked for.
     """
 
     name = "pocketsphinx"
@@ -64,7 +67,9 @@ class PocketSphinx(WithoutVectors):
         citation="Huggins-Daines et al. 2006, ICASSP",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = "auto") -> None:
+        if device not in ("auto", "cpu"):
+            raise EncoderError(f"pocketsphinx runs on the CPU only, not on '{device}'; leave --device out")
         try:
             import pocketsphinx
         except ModuleNotFoundError as error:
@@ -146,6 +151,7 @@ class PocketSphinx(WithoutVectors):
     def _row(self, decoder: Decoder, owners: dict[str, int], waveform: Tensor, count: int) -> list[float]:
         padded = F.pad(waveform, (0, max(0, round(SHORTEST * self.sample_rate) - len(waveform))))
         samples = (padded.clamp(-1, 1) * 32_767).round().to(torch.int16)
+        decoder.reinit_feat()  # or the mean of the clip before would be taken away from this one, and order would matter
         decoder.start_utt()
         decoder.process_raw(samples.numpy().tobytes(), no_search=False, full_utt=True)
         decoder.end_utt()

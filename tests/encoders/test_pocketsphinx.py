@@ -135,8 +135,14 @@ def test_without_the_package_it_says_how_to_install_it(monkeypatch: pytest.Monke
         load_encoder("pocketsphinx")
 
 
+def test_it_runs_on_the_cpu_only() -> None:
+    assert load_encoder("pocketsphinx", device="cpu").name == "pocketsphinx"
+    with pytest.raises(EncoderError, match="runs on the CPU only, not on 'cuda'"):
+        load_encoder("pocketsphinx", device="cuda")
+
+
 def test_its_fingerprint_names_the_release_and_the_search() -> None:
-    assert load_encoder("pocketsphinx").fingerprint == f"pocketsphinx-{_release()}-kws-1-1e-20"
+    assert load_encoder("pocketsphinx").fingerprint == f"pocketsphinx-{_release()}-kws-2-1e-20"
 
 
 def _release() -> str:

@@ -30,15 +30,15 @@ class Deaf(PhoneBindEncoder):
     def encode_audio(self, waveforms):
         return super().encode_audio([waveform[:1600] for waveform in waveforms])
 
-def deaf():
+def deaf(device="auto"):
     made = Deaf.from_weights()
     made.fingerprint = "deaf-1"
     return made
 
-def broken():
+def broken(device="auto"):
     raise RuntimeError("the licence server\\nis asleep")
 
-def killed():
+def killed(device="auto"):
     os.kill(os.getpid(), signal.SIGKILL)
 '''
 
