@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
-from kws_imagebind.audio.spectrogram import FrontEnd
+from kws_imagebind.audio.spectrogram import FrontEnd, Kind
 from kws_imagebind.models.networks import PROBE, tau_of
 
 Optimiser = Literal["sgd", "adam", "adamw"]
@@ -114,6 +114,41 @@ def recipe_of(network: str) -> Recipe:
     if name == PROBE:
         return Recipe(epochs=100, batch=256, rate=1e-2, patience=15, augmentation=NOTHING)
     return Recipe()
+
+
+STFT = FrontEnd("stft", window=256, hop=128)  # 129 bins, 124 frames
+
+
+def customised(
+    recipe: Recipe,
+    epochs: int | None = None,
+    batch: int | None = None,
+    rate: float | None = None,
+    patience: int | None = None,
+    balance: Balance | None = None,
+    front_end: Kind | None = None,
+    speed: float | None = None,
+    augmented: bool = True,
+) -> Recipe:
+    """A recipe with a user's choices in it; the warm-up keeps its share of the epochs.
+
+    >>> customised(recipe_of("bc-resnet:1"), epochs=40).warmup
+    1.0
+
+    Raises:
+        TrainingError: a choice makes no sense.
+    """
+    if speed is not None and not 0 <= speed < 0.5:
+        raise TrainingError(f"a speed of {speed:g}; expected a share from 0 to 0.5, such as 0.1")
+    changed = {"epochs": epochs, "batch": batch, "rate": rate, "patience": patience, "balance": balance}
+    found = replace(recipe, **{name: value for name, value in changed.items() if value is not None})  # type: ignore[arg-type]
+    if epochs is not None:
+        found = replace(found, warmup=recipe.warmup * epochs / recipe.epochs)
+    if front_end is not None and front_end != found.front_end.kind:
+        found = replace(found, front_end=STFT if front_end == "stft" else FrontEnd())
+    if speed is not None:
+        found = replace(found, augmentation=replace(found.augmentation, speed=speed))
+    return found if augmented else replace(found, augmentation=NOTHING)
 
 
 def _bc_resnet(tau: float) -> Recipe:

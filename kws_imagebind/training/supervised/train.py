@@ -38,6 +38,7 @@ from kws_imagebind.training.supervised.recipes import Recipe, TrainingError, rec
 
 PLAN = "plan.json"
 STANDARDISED_ON = 1_000  # training clips whose mean and deviation standardise all
+SMALLEST_BATCH = 8  # that few clips are divided into
 BATCH = 256  # clips, where nothing is learnt
 
 log = logging.getLogger(__name__)
@@ -74,8 +75,9 @@ class Plan:
 
     @property
     def chosen(self) -> Recipe:
-        """The recipe that is followed."""
-        return self.recipe or recipe_of(self.network)
+        """The recipe that is followed; of few clips the batches are smaller, so that an epoch has ten steps or more."""
+        recipe = self.recipe or recipe_of(self.network)
+        return replace(recipe, batch=min(recipe.batch, max(SMALLEST_BATCH, len(self.splits.training) // 10)))
 
 
 @dataclass(frozen=True)
