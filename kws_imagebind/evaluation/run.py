@@ -122,7 +122,9 @@ class Run:
         result = evaluate(scores, audio, plan.seed, temperature)
         outcomes = _outcomes(scorer, audio, embed(listener, self.outside)) if self.outside else ()
         # A trained network is heard by its scores, and its map shows its vectors.
-        mapped = embed(encoder, dataset) if plan.map and isinstance(encoder, Encoder) and listener is not encoder else audio
+        mapped = (
+            embed(encoder, dataset) if plan.map and isinstance(encoder, Encoder) and listener is not encoder else audio
+        )
         return replace(result, open_set=outcomes, rejection=rejection, map=_map(mapped) if plan.map else None)
 
 

@@ -63,7 +63,7 @@ def _backbone(name: str, pretrained: bool) -> nn.Module:
             f"imagenet:{name} needs timm; install it, or this package with its extra 'imagenet'"
         ) from error
     if not timm.is_model(name):
-        near = timm.list_models(f"*{name}*")[:5]
+        near = (timm.list_models(f"{name}*") or timm.list_models(f"*{name}*"))[:5]
         hint = f"; near to it are {', '.join(near)}" if near else "; timm.list_models() has them all"
         raise NetworkError(f"timm {timm.__version__} has no network '{name}'{hint}")
     options: dict[str, Any] = {"in_chans": 1, "num_classes": 0, "pretrained": pretrained}

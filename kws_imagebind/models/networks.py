@@ -145,9 +145,7 @@ def _bc_resnet(classes: int, argument: str | None) -> nn.Module:
     return BCResNet(classes, tau_of(argument))
 
 
-def _imagenet(
-    classes: int, argument: str | None, shape: tuple[int, int], pretrained: bool, frozen: bool
-) -> nn.Module:
+def _imagenet(classes: int, argument: str | None, shape: tuple[int, int], pretrained: bool, frozen: bool) -> nn.Module:
     from kws_imagebind.models.imagenet import ImageNetwork
 
     if not argument:

@@ -32,6 +32,8 @@ from kws_imagebind.text.tasks import SILENCE
 from kws_imagebind.training.supervised.recipes import TrainingError
 
 TRAINING, VALIDATION, TESTING = "training", "validation", "testing"
+# Splits that were drawn have other names than the official ones of a corpus, which hold clips by rule.
+DRAWN = {TRAINING: "drawn to train", VALIDATION: "drawn to validate", TESTING: "held out"}
 SHARE = 0.2  # of the speakers that validate, and as many that test, where a data set has no splits
 FEWEST_SPEAKERS = 3  # that can be dealt out
 FORMAT = 1  # of the memory map; to be raised with anything on the way from a file to it
@@ -137,7 +139,9 @@ def _parts(dataset: Dataset, role: Callable[[Utterance], str], note: str) -> Spl
                 "training needs at least two clips of each word"
             )
     made = {
-        name: replace(dataset, utterances=tuple(each), split=name, origin=None) for name, each in parts.items() if each
+        name: replace(dataset, utterances=tuple(each), split=DRAWN[name], origin=None)
+        for name, each in parts.items()
+        if each
     }
     return Splits(made[TRAINING], made[VALIDATION], made.get(TESTING), note)
 

@@ -56,4 +56,4 @@ def read_history(folder: Path) -> list[Epoch]:
     with (folder / HISTORY).open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     kinds = {each.name: int if each.type == "int" else float for each in fields(Epoch)}
-    return [Epoch(**{name: kinds[name](value) for name, value in row.items()}) for row in rows]
+    return [Epoch(**{name: kinds[name](value) for name, value in row.items()}) for row in rows]  # type: ignore[arg-type]

@@ -65,6 +65,7 @@ class Loop:
         seed: of everything that is random.
         device: "auto", "cpu", "cuda", "mps" or "cuda:N".
         devices: how many of them; each gets its part of every batch.
+        precision: "fp32", or "bf16" for convolutions and products in bfloat16; the front end stays in float32.
         save_every: training time between two checkpoints, or steps if it is a whole number.
         progress: whether to show on stderr how it goes.
     """
@@ -81,6 +82,7 @@ class Loop:
     seed: int = 0
     device: str = "auto"
     devices: int = 1
+    precision: str = "fp32"
     save_every: timedelta | int = SAVED_EVERY
     progress: bool = False
 
@@ -133,6 +135,7 @@ def _trainer(loop: Loop, kept: _Kept) -> pl.Trainer:
     return pl.Trainer(
         accelerator=accelerator,
         devices=devices,
+        precision="bf16-mixed" if loop.precision == "bf16" else "32-true",
         max_epochs=recipe.epochs,
         callbacks=callbacks,
         logger=_loggers(loop.folder),
@@ -186,7 +189,7 @@ class _Rows(Dataset[Any]):
         return self._clips.batch(index)
 
 
-def _whole(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def _whole(batch: Any) -> Any:
     return batch
 
 
@@ -252,19 +255,27 @@ class _Learner(pl.LightningModule):
         weights = torch.from_numpy(counts.sum() / (loop.classes * counts)).float()
         self._weights = weights if loop.recipe.balance == "weights" else None
         self._steps = (0, 0)  # the epoch, and how many of its batches were trained
-        self._resumed: tuple[int, int] | None = None
+        self.sums = [
+            0.0,
+            0.0,
+            0.0,
+        ]  # of the epoch: loss, hits, clips; kept in checkpoints, as Lightning's means are not
+
+    def on_train_start(self) -> None:
+        self.batches.part, self.batches.parts = self.global_rank, self.trainer.world_size
+        # Lightning goes on within an epoch without starting it again, so its next clips are told here.
+        self.batches.epoch, self.batches.start = self._steps
 
     def on_train_epoch_start(self) -> None:
-        self.batches.epoch = self.current_epoch
-        self.batches.part, self.batches.parts = self.global_rank, self.trainer.world_size
-        resumed, self._resumed = self._resumed, None
-        self.batches.start = resumed[1] if resumed and resumed[0] == self.current_epoch else 0
+        if self.batches.epoch != self.current_epoch:
+            self.batches.epoch, self.batches.start = self.current_epoch, 0
+        self.sums = [0.0, 0.0, 0.0]
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         rows, targets = batch
         random = torch.Generator().manual_seed(_mixed(self._loop.seed, self.current_epoch, index, self.global_rank))
         torch.manual_seed(_mixed(self._loop.seed, self.current_epoch, index, self.global_rank) ^ 1)  # for dropout
-        logits = self.network(self._seen(rows, targets, random))
+        logits = self.network(self._seen(rows, targets, random)).float()
         weights = None if self._weights is None else self._weights.to(logits.device)
         loss = F.cross_entropy(logits, targets, weights)
         if not bool(loss.isfinite()):
@@ -275,6 +286,8 @@ class _Learner(pl.LightningModule):
         hits = (logits.argmax(1) == targets).float().mean()
         self.log_dict({"loss": loss, "accuracy": hits}, on_step=False, on_epoch=True, batch_size=len(targets),
                       sync_dist=True)  # fmt: skip
+        found = (float(loss), float(hits), 1.0)
+        self.sums = [total + value * len(targets) for total, value in zip(self.sums, found, strict=True)]
         self._steps = (self.current_epoch, index + 1)
         return loss
 
@@ -288,11 +301,17 @@ class _Learner(pl.LightningModule):
             rows = torch.where((targets == loop.quiet_class)[:, None], rows * loud, rows)
         changes = loop.recipe.augmentation
         rows = augment(rows, changes, loop.front_end.sample_rate, loop.noise, random)
-        return mask(loop.front_end(rows), changes, random).contiguous(memory_format=torch.channels_last)
+        return mask(self._spectrograms(rows), changes, random).contiguous(memory_format=torch.channels_last)
+
+    def _spectrograms(self, rows: Tensor) -> Tensor:
+        if self._loop.front_end is None:
+            return rows
+        with torch.autocast(rows.device.type, enabled=False):  # powers and logarithms need their digits
+            return self._loop.front_end(rows)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         rows, targets = batch
-        logits = self.network(rows if self._loop.front_end is None else self._loop.front_end(rows))
+        logits = self.network(self._spectrograms(rows)).float()
         hits = (logits.argmax(1) == targets).float().mean()
         found = {LOSS: F.cross_entropy(logits, targets), ACCURACY: hits}
         self.log_dict(found, on_epoch=True, batch_size=len(targets), sync_dist=True)
@@ -312,13 +331,11 @@ class _Learner(pl.LightningModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["steps"] = list(self._steps)
+        checkpoint["steps"], checkpoint["sums"] = list(self._steps), list(self.sums)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         epoch, done = checkpoint["steps"]
-        self._steps = (epoch, done)
-        # A whole epoch is followed by the next one from its beginning.
-        self._resumed = (epoch, done) if done < len(self.batches) else None
+        self._steps, self.sums = (epoch, done), checkpoint["sums"]
 
 
 def _mixed(seed: int, epoch: int, step: int, part: int) -> int:
@@ -351,6 +368,9 @@ class _Kept(pl.Callback):
         self._started = 0.0
         self._before = 0.0  # seconds of this epoch before it was interrupted
 
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._started = time.perf_counter()
+
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._started = time.perf_counter()
         if self._loop.progress and trainer.is_global_zero:
@@ -363,11 +383,13 @@ class _Kept(pl.Callback):
             self._bar.refresh() if self._bar.n % 10 == 0 else None
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        assert isinstance(module, _Learner)
+        loss, hits, clips = module.sums
         told = {name: float(value) for name, value in trainer.callback_metrics.items()}
         seconds, self._before = self._before + time.perf_counter() - self._started, 0.0
         self.history = [each for each in self.history if each.epoch <= trainer.current_epoch]
         self.history.append(
-            Epoch(trainer.current_epoch + 1, told["loss"], told["accuracy"], told[LOSS], told[ACCURACY],
+            Epoch(trainer.current_epoch + 1, loss / clips, hits / clips, told[LOSS], told[ACCURACY],
                   float(trainer.optimizers[0].param_groups[0]["lr"]), round(seconds, 3))
         )  # fmt: skip
         if trainer.is_global_zero:

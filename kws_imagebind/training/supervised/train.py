@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +22,7 @@ from kws_imagebind.audio.spectrogram import FrontEnd
 from kws_imagebind.datasets.base import Dataset
 from kws_imagebind.embeddings.embed import embed
 from kws_imagebind.encoders.base import Encoder, EncoderError, Scorer
-from kws_imagebind.encoders.cards import Card
+from kws_imagebind.encoders.cards import Card, card_of
 from kws_imagebind.encoders.registry import load_encoder
 from kws_imagebind.encoders.trained import LearntClip, TrainedNetwork, TrainedRun, is_run, unit
 from kws_imagebind.evaluation.guards import CORPUS_NAME, check_disjoint
@@ -58,6 +57,7 @@ class Plan:
         device, devices: to train on.
         pretrained: start from ImageNet's weights.
         frozen: learn only the classifier.
+        precision: "fp32" or "bf16".
         save_every: training time between two checkpoints, or steps.
     """
 
@@ -71,6 +71,7 @@ class Plan:
     devices: int = 1
     pretrained: bool = False
     frozen: bool = False
+    precision: str = "fp32"
     save_every: timedelta | int = timedelta(seconds=30)
 
     @property
@@ -155,6 +156,7 @@ def train(plan: Plan, progress: bool = False) -> Trained:
             seed=plan.seed,
             device=plan.device,
             devices=plan.devices,
+            precision=plan.precision,
             save_every=plan.save_every,
             progress=progress,
         )
@@ -174,6 +176,7 @@ def _begin(plan: Plan) -> None:
         "seed": plan.seed,
         "pretrained": plan.pretrained,
         "frozen": plan.frozen,
+        "precision": plan.precision,
         "clips": {name: dict(sorted(counts.items())) for name, counts in words.items()},
     }
     content = json.loads(json.dumps(content))
@@ -260,6 +263,7 @@ def _finish(plan: Plan, material: _Material, history: Sequence[Epoch]) -> Traine
             "recipe": plan.chosen.as_dict(),
             "seed": plan.seed,
             "pretrained": plan.pretrained,
+            "precision": plan.precision,
             "data": {
                 "training": {"clips": len(material.training), "note": splits.training.note},
                 "validation": {"clips": len(material.validation), "note": splits.validation.note},
@@ -286,13 +290,12 @@ def _card(plan: Plan, material: _Material, cost: Complexity) -> Card:
         name=plan.network,
         parameters=cost.parameters,
         sample_rate=material.base.sample_rate if material.base else plan.chosen.front_end.sample_rate,
-        trained_on=(trained_on, *((material.base.card.trained_on or ()) if material.base and _has_card(material.base) else ())),
+        trained_on=(
+            trained_on,
+            *(card_of(material.base).trained_on or () if material.base else ()),
+        ),
         citation="Kim et al. 2021, arXiv:2106.04140" if plan.network.startswith("bc-resnet") else "",
     )
-
-
-def _has_card(encoder: Any) -> bool:
-    return isinstance(getattr(encoder, "card", None), Card)
 
 
 def _middles(network: nn.Module, material: _Material, classes: int) -> Tensor:
