@@ -14,7 +14,18 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
-from kws_imagebind.cli import catalogue, enrolment, measuring, page, recordings, runs, searching, vectors
+from kws_imagebind.cli import (
+    catalogue,
+    enrolment,
+    leaderboard,
+    measuring,
+    page,
+    recordings,
+    runs,
+    searching,
+    training,
+    vectors,
+)
 from kws_imagebind.cli.options import BAD_INPUT, say
 
 INTERRUPTED = 130
@@ -25,6 +36,7 @@ COMMANDS: tuple[Callable[[argparse._SubParsersAction], None], ...] = (
     measuring.add_evaluate,
     runs.add_report,
     runs.add_compare,
+    leaderboard.add_leaderboard,
     recordings.add_spot,
     enrolment.add_enrol,
     catalogue.add_describe,
@@ -36,6 +48,7 @@ COMMANDS: tuple[Callable[[argparse._SubParsersAction], None], ...] = (
     searching.add_index,
     searching.add_search,
     searching.add_retrieve,
+    training.add_train,
     page.add_demo,
     catalogue.add_download,
     catalogue.add_list,
@@ -78,6 +91,7 @@ def bad_input() -> tuple[type[Exception], ...]:
     from kws_imagebind.embeddings.table import TableError
     from kws_imagebind.encoders import EncoderError
     from kws_imagebind.metrics.classification import MetricError
+    from kws_imagebind.models.networks import NetworkError
     from kws_imagebind.readouts.arithmetic import QueryError
     from kws_imagebind.readouts.enrolment import EnrolmentError
     from kws_imagebind.readouts.support import FewShotError
@@ -85,6 +99,7 @@ def bad_input() -> tuple[type[Exception], ...]:
     from kws_imagebind.text.keywords import KeywordError
     from kws_imagebind.text.phonemes import PronunciationError
     from kws_imagebind.text.prompts import PromptError
+    from kws_imagebind.training.supervised.recipes import TrainingError
 
     return (
         AudioError,
@@ -98,12 +113,14 @@ def bad_input() -> tuple[type[Exception], ...]:
         KeywordError,
         MapError,
         MetricError,
+        NetworkError,
         OSError,
         PredictionsError,
         PromptError,
         PronunciationError,
         QueryError,
         TableError,
+        TrainingError,
         VectorIndexError,
     )
 
@@ -120,8 +137,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run(arguments)
     except KeyboardInterrupt:
-        goes_on = arguments.command == "evaluate" and not arguments.no_cache
-        say("\ninterrupted" + ("; the same command goes on from the cache" if goes_on else ""))
+        goes_on = arguments.command == "train" or (arguments.command == "evaluate" and not arguments.no_cache)
+        say("\ninterrupted" + ("; the same command goes on from there" if goes_on else ""))
         return INTERRUPTED
     except BrokenPipeError:  # whoever read the output has had enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

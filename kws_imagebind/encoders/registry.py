@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 from kws_imagebind.encoders.base import Encoder, EncoderError, Scorer, check_encoder
+from kws_imagebind.encoders.trained import RUN, TrainedNetwork, is_run
 from kws_imagebind.registry import Entry, Registry, accepts
 
 ENCODERS = Registry(
@@ -22,17 +25,53 @@ ENCODERS = Registry(
             "Meta's ImageBind; 'kws-imagebind download imagebind' fetches its weights, CC BY-NC-SA 4.0",
             "kws_imagebind.encoders.imagebind.encoder:ImageBindEncoder.from_weights",
         ),
+        Entry(
+            "clap",
+            "clap:CHECKPOINT, any CLAP of transformers; extra 'transformers'",
+            "kws_imagebind.encoders.clap:ClapEncoder.from_checkpoint",
+            takes_argument=True,
+        ),
+        Entry(
+            "sentence-transformers",
+            "sentence-transformers:CHECKPOINT, any model with audio and text; extra 'sentence-transformers'",
+            "kws_imagebind.encoders.omni:OmniEncoder.from_checkpoint",
+            takes_argument=True,
+        ),
+        Entry(
+            "mteb",
+            "mteb:NAME, any audio-text model registered in MTEB; extra 'mteb'",
+            "kws_imagebind.encoders.mteb:MtebEncoder.from_checkpoint",
+            takes_argument=True,
+        ),
+        Entry(
+            "ctc",
+            "ctc:CHECKPOINT, the likelihood of each word by a CTC recogniser of transformers; scores words",
+            "kws_imagebind.encoders.ctc:CtcScorer.from_checkpoint",
+            takes_argument=True,
+        ),
+        Entry(
+            "whisper",
+            "whisper:CHECKPOINT, the likelihood of each word by Whisper's decoder; scores words",
+            "kws_imagebind.encoders.whisper:WhisperScorer.from_checkpoint",
+            takes_argument=True,
+        ),
+        Entry(
+            "pocketsphinx",
+            "the classical recogniser with its own English model; scores words, needs the extra 'pocketsphinx'",
+            "kws_imagebind.encoders.pocketsphinx:PocketSphinx",
+        ),
     ),
     EncoderError,
 )
 
 
 def load_encoder(name: str = "phonebind", device: str = "auto", precision: str = "auto", **options: Any) -> Encoder:
-    """An encoder, ready to encode.
+    """An encoder, ready to encode, or a `Scorer`, which stands for one where only scores of words are needed.
 
     Args:
         name: a registered name, which may go on after a colon ("clap:laion/larger_clap_general"), or your own as
             "FILE.py:NAME" or "module:NAME". What the name stands for is an encoder, or what makes one when called.
+            The folder that `train` left is an encoder too.
         device: "auto", "cpu", "cuda", "mps".
         precision: "auto", "fp32", "bf16", "fp16", "int8".
         options: those of the encoder's own loader.
@@ -40,11 +79,15 @@ def load_encoder(name: str = "phonebind", device: str = "auto", precision: str =
     Raises:
         EncoderError: there is none of that name, its weights are missing, or it cannot run as asked.
     """
+    if is_run(name):
+        return _made(name, partial(TrainedNetwork.from_folder, Path(name)), {"device": device, "precision": precision})
+    if Path(name).is_dir() and name not in ENCODERS:
+        raise EncoderError(f"'{name}' is a folder without {RUN}, so it holds no finished training; 'train' makes one")
     found = ENCODERS.find(name)
     if found.argument is not None:
         options["checkpoint"] = found.argument
     made = found.thing
-    if isinstance(made, type) or not hasattr(made, "encode_audio"):
+    if isinstance(made, type) or not (isinstance(made, Scorer) or hasattr(made, "encode_audio")):
         if not callable(made):
             raise EncoderError(f"encoder '{name}' is {type(made).__name__}; expected an encoder or what makes one")
         made = _made(name, made, {"device": device, "precision": precision, **options})

@@ -30,6 +30,35 @@ class PublishedResult:
     limits: tuple[float, float] | None = None
 
 
+@dataclass(frozen=True)
+class PublishedPairs:
+    """One published figure of pairs: every clip against every keyword, pooled (PhonMatchNet's loader).
+
+    Attributes:
+        system: what was measured.
+        eer: equal error rate, from 0 to 1.
+        auc: area under the ROC curve; None where the source was not read for it.
+        parameters: of the model.
+        source: who published it.
+        note: which clips and words.
+    """
+
+    system: str
+    eer: float
+    auc: float | None
+    parameters: int | None
+    source: str
+    note: str
+
+
+_V1 = "ten command words, v0.01 test list"
+PAIRS = (
+    PublishedPairs("CMCD", 0.273, None, 700_000, "Shin et al. 2022, as others cite it", _V1),
+    PublishedPairs("CED (Flexible KWS)", 0.135, None, 3_800_000, "Nishu et al. 2023, as others cite it", _V1),
+    PublishedPairs("PhonMatchNet", 0.103, None, 700_000, "Lee and Cho 2023, as others cite it", _V1),
+    PublishedPairs("SLiCK", 0.080, None, 600_000, "Nishu et al. 2024, as others cite it", _V1),
+)
+
 _MTEB = "MTEB, SpeechCommandsZeroshotv0.02"
 _TEN = (
     ("jina-embeddings-v5-omni-small", 0.9745),
