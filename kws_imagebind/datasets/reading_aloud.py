@@ -146,7 +146,8 @@ class WordPainter:
 def _ink(behind: float, random: np.random.Generator) -> tuple[int, int, int]:
     """A colour that stands out from the luminance behind it."""
     colour = random.uniform(0, 255, 3)
-    wanted = random.uniform(0, behind - LEAST_CONTRAST) if behind > 127 else random.uniform(behind + LEAST_CONTRAST, 255)
+    darkest, lightest = (0.0, behind - LEAST_CONTRAST) if behind > 127 else (behind + LEAST_CONTRAST, 255.0)
+    wanted = random.uniform(darkest, lightest)
     colour = np.clip(colour + wanted - colour.mean(), 0, 255)
     return int(colour[0]), int(colour[1]), int(colour[2])
 

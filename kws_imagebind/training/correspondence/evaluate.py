@@ -1,4 +1,4 @@
-"""What a correspondence network can do: tell pairs, retrieve in four directions, localise. Labels are used only here."""
+"""What a correspondence network can do: tell pairs and retrieve in four directions. Labels are used only here."""
 
 from __future__ import annotations
 
@@ -92,7 +92,6 @@ def directions(
     encoded: Encoded,
     relevance: NDArray[np.float64],
     groups: Sequence[str | None],
-    what: str = "speakers",
 ) -> list[Direction]:
     """The four directions. The query's own picture and sound are left out, so that no recording finds itself.
 
@@ -100,13 +99,12 @@ def directions(
         encoded: the pairs.
         relevance: (n, n) of each pair to each other, from 0.
         groups: the speaker or the video of each pair.
-        what: what the groups are, for the report.
     """
     images, sounds = encoded.images.numpy(), encoded.sounds.numpy()
     others, who = ~np.eye(len(images), dtype=bool), tuple(groups)
     named = {"image": images, "audio": sounds}
     return [
-        Direction(f"{first} to {second}", named[first] @ named[second].T, relevance, others, who, who, what)  # type: ignore[arg-type]
+        Direction(f"{first} to {second}", named[first] @ named[second].T, relevance, others, who, who)  # type: ignore[arg-type]
         for first in named
         for second in named
     ]

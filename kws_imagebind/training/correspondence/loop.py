@@ -124,8 +124,9 @@ def fit(loop: CorrespondenceLoop) -> list[CorrespondenceEpoch]:
             default_root_dir=loop.folder,
         )
         last = folder / f"{LAST}.ckpt"
-        steps = DataLoader(range(learner.steps), batch_size=None)  # type: ignore[arg-type]
-        once = DataLoader(range(1), batch_size=None)  # type: ignore[arg-type]
+        # Lightning is given the numbers of the batches; `_Learner` draws the batch of a number.
+        steps: Any = DataLoader(range(learner.steps), batch_size=None)  # type: ignore[arg-type]
+        once: Any = DataLoader(range(1), batch_size=None)  # type: ignore[arg-type]
         try:
             trainer.fit(learner, steps, once, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
         except SystemExit as stopped:  # Lightning turns Ctrl-C into it
@@ -217,7 +218,10 @@ class _Learner(pl.LightningModule):
         recipe = self._loop.recipe
         tiny = [value for name, value in self.network.named_parameters() if name.startswith("tiny")]
         rest = [value for name, value in self.network.named_parameters() if not name.startswith("tiny")]
-        groups = [{"params": rest, "weight_decay": recipe.decay}, {"params": tiny, "weight_decay": 0.0, "lr": recipe.tiny_rate}]
+        groups: list[dict[str, Any]] = [
+            {"params": rest, "weight_decay": recipe.decay},
+            {"params": tiny, "weight_decay": 0.0, "lr": recipe.tiny_rate},
+        ]
         optimiser = torch.optim.Adam([each for each in groups if each["params"]], recipe.rate)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: factor(recipe, step / self.steps))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from kws_imagebind.audio.spectrogram import FrontEnd
+from kws_imagebind.datasets.audio_visual import VideoShards
 from kws_imagebind.datasets.reading_aloud import WordPainter
 from kws_imagebind.models.avenet import pixels
 from kws_imagebind.training.supervised.augmentation import augment, mask
@@ -100,3 +101,33 @@ def seen_and_heard(
         sounds = mask(front_end(waveforms), augmentation, chance)
     form = torch.channels_last
     return pixels(pictures).contiguous(memory_format=form), sounds.contiguous(memory_format=form)
+
+
+@dataclass(frozen=True)
+class VideoMoments:
+    """Videos: a frame of each and the second of sound around it.
+
+    A batch has one moment of each of its videos, so a picture's negatives are of other videos. It is drawn from the
+    video's moments, which all lie on one grid of time.
+
+    Attributes:
+        shards: the moments.
+        rows: the videos that these pairs are of.
+    """
+
+    shards: VideoShards
+    rows: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def waveforms(self, index: Sequence[int]) -> Tensor:
+        return self._sounds([int(self.shards.first[self.rows[each]]) for each in index])
+
+    def batch(self, index: Sequence[int], random: np.random.Generator) -> tuple[Tensor, Tensor]:
+        first = self.shards.first
+        places = [int(random.integers(first[self.rows[each]], first[self.rows[each] + 1])) for each in index]
+        return torch.from_numpy(np.stack([self.shards.frames[place] for place in places])), self._sounds(places)
+
+    def _sounds(self, places: Sequence[int]) -> Tensor:
+        return torch.from_numpy(np.stack([self.shards.sounds[place] for place in places])).float() / 32_768
