@@ -114,16 +114,17 @@ def _refuse(arguments: argparse.Namespace, options: tuple[str, ...], error: type
 def _train_correspondence(arguments: argparse.Namespace) -> int:
     from dataclasses import replace
 
-    from kws_imagebind.training.correspondence.recipes import published, small
+    from kws_imagebind.training.correspondence.recipes import fitted, published, small
     from kws_imagebind.training.correspondence.train import CorrespondencePlan, report, train
     from kws_imagebind.training.supervised.recipes import TrainingError
 
     supervised = ("patience", "balance", "front_end", "speed", "no_augmentation", "pretrained", "frozen")
     _refuse(arguments, supervised, TrainingError)
     recipe = (published if arguments.size == "published" else small)(arguments.network)
+    material = _material(arguments, recipe)
+    recipe = fitted(recipe, len(material.training)) if arguments.size != "published" else recipe
     changes = {"epochs": arguments.epochs, "batch": arguments.batch_size, "rate": arguments.rate}
     recipe = replace(recipe, **{name: value for name, value in changes.items() if value is not None})
-    material = _material(arguments, recipe)
     say(f"{material.note}; {len(material.training):,} pairs to learn from")
     plan = CorrespondencePlan(material, arguments.output, recipe, arguments.begin, arguments.seed, arguments.device)
     train(plan, progress=not arguments.quiet)

@@ -281,7 +281,12 @@ def build(kind: str, config: AVENetConfig) -> AVENet | AVOLNet | L3Net:
     """
     if kind not in KINDS:
         raise ValueError(f"unknown network '{kind}'; available: {', '.join(KINDS)}")
-    return {"avenet": AVENet, "avolnet": AVOLNet, "l3net": L3Net}[kind](config)
+    networks: dict[str, type[AVENet] | type[AVOLNet] | type[L3Net]] = {
+        "avenet": AVENet,
+        "avolnet": AVOLNet,
+        "l3net": L3Net,
+    }
+    return networks[kind](config)
 
 
 def correspondence_loss(log_odds: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from kws_imagebind.datasets.audio_visual import (
 )
 from kws_imagebind.datasets.base import DatasetError
 
-from .videos import FPS, KINDS, RATE, SIDE, write
+from .videos import FPS, KINDS, RATE, write
 
 CONFIG = MomentConfig((24, 24), RATE, 1.0, moments=4)
 
@@ -98,7 +98,7 @@ def test_folders_without_videos_say_so(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="holds no videos"):
         AudioVisualFolder(tmp_path)
     (tmp_path / "a.mp4").write_bytes(b"nothing")
-    with pytest.raises(DatasetError, match="no video .* can be used: 1 broken"):
+    with pytest.raises(DatasetError, match=r"no video .* can be used: 1 broken"):
         AudioVisualFolder(tmp_path, CONFIG).decoded(tmp_path / "cache")
 
 
@@ -123,7 +123,7 @@ def test_segment_lists(tmp_path: Path) -> None:
     assert labels_of(names, every) == (("/m/0342h", "/m/speech"), ("/m/05r5c",), ())
     assert class_counts([each.labels for each in every]).most_common(1) == [("/m/speech", 2)]
     path.write_text("a,b\n")
-    with pytest.raises(DatasetError, match="line 1 of .* is not a segment"):
+    with pytest.raises(DatasetError, match=r"line 1 of .* is not a segment"):
         read_segments(path)
     path.write_text(SEGMENTS)
     with pytest.raises(DatasetError, match="holds no segment"):

@@ -44,8 +44,11 @@ def shapes(tower: nn.Module, x: torch.Tensor) -> list[tuple[int, ...]]:
 # Figure 2 of arXiv:1712.06651: channels, height and width of each layer.
 @pytest.mark.parametrize(
     ("inputs", "size", "sides"),
-    [(3, (224, 224), ((112, 112), (56, 56), (28, 28), (14, 14))), (1, (257, 200), ((129, 100), (64, 50), (32, 25), (16, 12)))],
-)  # fmt: skip
+    [
+        (3, (224, 224), ((112, 112), (56, 56), (28, 28), (14, 14))),
+        (1, (257, 200), ((129, 100), (64, 50), (32, 25), (16, 12))),
+    ],
+)
 def test_the_towers_have_the_published_layers(
     inputs: int, size: tuple[int, int], sides: tuple[tuple[int, int], ...]
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +52,16 @@ def encode(network: CorrespondenceNet, pairs: Pairs, front_end: FrontEnd, seed: 
         )
     network.train(was)
     return Encoded(*(torch.cat(each).float().cpu() for each in zip(*parts, strict=True)))
+
+
+def pictures(pairs: Pairs, seed: int) -> Callable[[int], NDArray[np.uint8]]:
+    """The picture (H, W, 3) of each pair that `encode` saw with the same seed."""
+    random, states = np.random.default_rng(seed), []
+    for start in range(0, len(pairs), BATCH):
+        index = range(start, min(start + BATCH, len(pairs)))
+        states.append(pairs.batch(index, random)[0].numpy())
+        random.integers(2**62)  # which `seen_and_heard` takes for the sounds
+    return lambda row: states[row // BATCH][row % BATCH]
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from kws_imagebind.audio.spectrogram import FrontEnd
-from kws_imagebind.files import explaining, whole
+from kws_imagebind.files import explaining, make_folder, whole
 from kws_imagebind.metrics.retrieval import NDCG_AT, retrieval
 from kws_imagebind.models.avenet import AVENet, AVOLNet, L3Net, choice_loss, correspondence_loss
 from kws_imagebind.training.correspondence.evaluate import correspondence, encode, log_odds
@@ -107,7 +107,7 @@ def fit(loop: CorrespondenceLoop) -> list[CorrespondenceEpoch]:
             f"{len(loop.training)} training and {len(loop.validation)} validation pairs; expected two or more of each, "
             "since a picture is told from another"
         )
-    learner, folder = _Learner(loop), loop.folder / CHECKPOINTS
+    learner, folder = _Learner(loop), make_folder(loop.folder) / CHECKPOINTS
     with _quiet(), explaining(loop.folder, "write"):
         trainer = pl.Trainer(
             accelerator=loop.device.replace("cuda", "gpu"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+import math
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from kws_imagebind.audio.spectrogram import FrontEnd
@@ -12,6 +13,8 @@ from kws_imagebind.training.supervised.recipes import NOTHING, Augmentation
 # 1.005 s, since 200 windows of 10 ms that overlap by half need 48,240 samples at 48 kHz.
 PUBLISHED_SOUND = FrontEnd("stft", sample_rate=48_000, seconds=1.005, window=480, hop=240)
 SMALL_SOUND = FrontEnd()  # 40 mel bands at 16 kHz
+SMALLEST_BATCH = 15
+FEWEST_STEPS = 1_200
 Schedule = Literal["steps", "cosine"]
 
 
@@ -58,6 +61,20 @@ class CorrespondenceRecipe:
 def published(network: str = "avenet") -> CorrespondenceRecipe:
     """The published network on the published picture and sound."""
     return CorrespondenceRecipe(network)
+
+
+def fitted(recipe: CorrespondenceRecipe, pairs: int) -> CorrespondenceRecipe:
+    """A recipe for so many pairs: of few, the batches are smaller and the epochs more, so that there are enough steps.
+
+    >>> found = fitted(small(), 175)
+    >>> found.batch, found.epochs
+    (21, 134)
+    >>> fitted(small(), 4_548) == small()
+    True
+    """
+    batch = min(recipe.batch, max(SMALLEST_BATCH, pairs // 8))
+    steps = max(1, math.ceil((pairs - 1) / batch))
+    return replace(recipe, batch=batch, epochs=max(recipe.epochs, math.ceil(FEWEST_STEPS / steps)))
 
 
 def small(network: str = "avenet", epochs: int = 40) -> CorrespondenceRecipe:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,9 @@ from kws_imagebind.evaluation.retrieval import DirectionResult, measure_directio
 from kws_imagebind.files import make_folder, whole
 from kws_imagebind.metrics.intervals import Interval
 from kws_imagebind.models.avenet import AVENet, AVOLNet, L3Net, build
+from kws_imagebind.training.correspondence.artefacts import draw, draw_report, write_page
 from kws_imagebind.training.correspondence.evaluate import (
+    Encoded,
     correspondence,
     directions,
     encode,
@@ -42,10 +43,7 @@ from kws_imagebind.training.supervised.recipes import TrainingError
 
 PLAN, RESULTS = "plan.json", "correspondence_results.json"
 FEWEST_VIDEOS = 6
-SHOWN = 6  # pages in the figure
 REPORT_SEED = 1712  # of the pictures that are reported
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,13 +52,15 @@ class Part:
 
     Attributes:
         pairs: to be encoded.
-        relevance: (n, n) of each pair to each other, from 0.
+        relevance: (n, n) of each pair to each other, from 0 to 1.
+        labels: of each, for figures and pages.
         groups: the speaker or the video of each.
         identities: for the guard.
     """
 
     pairs: Pairs
     relevance: NDArray[np.float64]
+    labels: tuple[str, ...]
     groups: tuple[str | None, ...]
     identities: tuple[ClipIdentity, ...]
 
@@ -159,7 +159,7 @@ def reading_aloud(splits: Splits, recipe: CorrespondenceRecipe, cache: Path, pro
     def part(dataset: Dataset, use: str) -> Part:
         made = pairs(dataset, use)
         speakers = tuple(each.speaker for each in dataset.utterances)
-        return Part(made, same_label([each.label for each in dataset.utterances]), speakers, made.clips.identities)
+        return Part(made, same_label(made.written), made.written, speakers, made.clips.identities)
 
     training = pairs(splits.training, "training")
     named = any(CORPUS_NAME.search(each.key) for each in splits.training.utterances)
@@ -205,6 +205,7 @@ def videos(
         return Part(
             VideoMoments(shards, tuple(rows)),
             relevance,
+            tuple(", ".join(each) for each in chosen),
             tuple(shards.names[row] for row in rows),
             tuple(ClipIdentity(shards.contents[row]) for row in rows),
         )
@@ -241,7 +242,7 @@ def train(plan: CorrespondencePlan, progress: bool = False) -> AVENet | AVOLNet 
     torch.manual_seed(plan.seed)
     network = build(recipe.network, recipe.config)
     if plan.begin is not None:
-        _continue(network, plan.begin)
+        begin(network, plan.begin)
     sound = standardised(recipe.sound, material.training)
     history = fit(
         CorrespondenceLoop(
@@ -296,8 +297,13 @@ def _begin(plan: CorrespondencePlan) -> None:
         part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def _continue(network: AVENet | AVOLNet | L3Net, folder: Path) -> None:
-    """Gives an AVOL-Net the towers and heads of an AVE-Net of the same sizes."""
+def begin(network: AVENet | AVOLNet | L3Net, folder: Path) -> None:
+    """Gives an AVOL-Net the towers and heads of an AVE-Net of the same sizes.
+
+    Raises:
+        TrainingError: the networks are others.
+        EncoderError: the folder holds no finished run.
+    """
     run, trained = load_network(folder)
     if not (isinstance(network, AVOLNet) and isinstance(trained, AVENet)):
         raise TrainingError(f"'{folder}' holds {run.network}; only avolnet begins, and with the towers of an avenet")
@@ -321,22 +327,17 @@ def _card(plan: CorrespondencePlan, network: AVENet | AVOLNet | L3Net) -> Card:
 
 
 def _draw(plan: CorrespondencePlan, history: Sequence[Any], best: int) -> None:
-    """The history as a figure, where matplotlib is installed."""
-    try:
-        from kws_imagebind.reporting.figures.style import save_figure
+    def figure() -> object:
         from kws_imagebind.reporting.figures.training import history_figure
-    except ModuleNotFoundError as error:
-        if error.name != "matplotlib":
-            raise
-        log.info("no figure was drawn: install matplotlib, or this package with its extra 'plots'")
-        return
-    figure = history_figure(
-        ([each.loss for each in history], [each.accuracy for each in history]),
-        ([each.validation_loss for each in history], [each.validation_accuracy for each in history]),
-        best,
-        f"{plan.recipe.network}, {len(plan.material.training):,} pairs; chance is ln 2 and 50 %",
-    )
-    save_figure(figure, plan.output / "history.png")
+
+        return history_figure(
+            ([each.loss for each in history], [each.accuracy for each in history]),
+            ([each.validation_loss for each in history], [each.validation_accuracy for each in history]),
+            best,
+            f"{plan.recipe.network}, {len(plan.material.training):,} pairs; chance is ln 2 and 50 %",
+        )
+
+    draw(plan.output, {"history.png": figure})
 
 
 def report(plan: CorrespondencePlan, part: Part | None = None) -> CorrespondenceResult:
@@ -357,16 +358,19 @@ def report(plan: CorrespondencePlan, part: Part | None = None) -> Correspondence
     check_disjoint(used, part.identities, "what the network learnt")
     run, network = load_network(plan.output)
     network.to(resolve_device(plan.device))
-    result, pages = measure(network, part, run.sound)
+    result, pages, encoded = measure(network, part, run.sound)
     with whole(plan.output / RESULTS) as file:
         file.write_text(json.dumps(result.as_dict(), indent=2) + "\n", encoding="utf-8")
-    if pages:
-        _draw_pages(pages, plan.output / "localisation.png")
+    rate = run.sound.sample_rate
+    write_page(plan.output, part.pairs, encoded, part.relevance, part.labels, rate, REPORT_SEED)
+    draw_report(plan.output, part.pairs, part.labels, pages, run.sound)
     return result
 
 
-def measure(network: AVENet | AVOLNet | L3Net, part: Part, sound: FrontEnd) -> tuple[CorrespondenceResult, list[Page]]:
-    """All that is measured on some pairs, and the pages of the localisation."""
+def measure(
+    network: AVENet | AVOLNet | L3Net, part: Part, sound: FrontEnd
+) -> tuple[CorrespondenceResult, list[Page], Encoded]:
+    """All that is measured on some pairs, the pages of the localisation, and what the towers made of the pairs."""
     encoded = encode(network, part.pairs, sound, REPORT_SEED)
     odds = log_odds(network, encoded)
     found = directions(encoded, part.relevance, part.groups)
@@ -385,24 +389,4 @@ def measure(network: AVENet | AVOLNet | L3Net, part: Part, sound: FrontEnd) -> t
         tuple(measure_directions(found)),
         score(pages, part.groups) if pages else None,
     )
-    return result, pages
-
-
-def _draw_pages(pages: Sequence[Page], path: Path) -> None:
-    try:
-        from kws_imagebind.reporting.figures.localisation import PageView, localisation_figure
-        from kws_imagebind.reporting.figures.style import save_figure
-    except ModuleNotFoundError as error:
-        if error.name != "matplotlib":
-            raise
-        return
-    shown = [
-        PageView(page.picture, page.heat, page.words[page.spoken], page.hit)
-        for page in pages[:: max(1, len(pages) // 6)][:6]
-    ]
-    share = float(np.mean([page.hit for page in pages]))
-    title = (
-        f"Which of six words is spoken: the peak lies on it in {100 * share:.0f} % of n = {len(pages):,} pages "
-        f"(chance {100 * float(np.mean([page.chance for page in pages])):.0f} % anywhere)"
-    )
-    save_figure(localisation_figure(shown, title), path)
+    return result, pages, encoded
