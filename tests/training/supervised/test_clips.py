@@ -64,7 +64,7 @@ def test_one_clip_a_word_and_words_without_clips_get_a_sentence() -> None:
     empty = replace(made(["yes"] * 4, [None] * 4), keywords=("yes", "lamp", "kettle"))
     with pytest.raises(TrainingError, match=r"no training clip says kettle, lamp; .* leave them out"):
         split(empty)
-    with pytest.raises(TrainingError, match="a share of 0.7"):
+    with pytest.raises(TrainingError, match=r"a share of 0.7"):
         split(empty, share=0.7)
 
 
