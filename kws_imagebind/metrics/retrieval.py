@@ -194,7 +194,7 @@ def by_group(found: Retrieval, groups: Sequence[Hashable], level: float = 0.95) 
         raise ValueError(f"{len(groups)} groups for {rows} queries; expected one for each")
     n = len(found.queries)
     code, count = speaker_codes([groups[query] for query in found.queries.tolist()], n)
-    shares = np.bincount(code, minlength=count) / n
+    shares = np.bincount(code, minlength=count).astype(np.float64) / n
     intervals = {}
     for column, name in enumerate(found.names):
         left = found.values[:, column] - found.values[:, column].mean()

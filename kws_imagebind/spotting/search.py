@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kws_imagebind.audio.files import duration, load_audio, stream_audio
 from kws_imagebind.audio.signal import AudioError
-from kws_imagebind.datasets.folder import audio_extensions, speaker_of
+from kws_imagebind.datasets.folder import is_audio, speaker_of
 from kws_imagebind.embeddings.index import ClipIndex, VectorIndexError
 from kws_imagebind.embeddings.table import Row
 from kws_imagebind.encoders.base import Encoder, WindowEncoder, check_vectors
@@ -64,7 +64,7 @@ def recordings(folder: Path) -> list[Path]:
     found = sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in audio_extensions()
+        if is_audio(path)
         and path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )

@@ -155,7 +155,7 @@ def _decibels(power: Tensor) -> Tensor:
     return 10 * power.clamp_min(1e-20).log10()
 
 
-def slidingsliding_windows(blocks: Iterator[Tensor], size: int, hop: int) -> Iterator[Tensor]:
+def sliding_windows(blocks: Iterator[Tensor], size: int, hop: int) -> Iterator[Tensor]:
     """Windows of `size` samples around every `hop`-th sample, silence being before and after the recording."""
     held, samples, given = torch.zeros(size // 2), 0, 0
     for block in blocks:
