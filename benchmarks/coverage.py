@@ -1,6 +1,7 @@
 """How often the intervals cover the truth, by simulation, beside intervals that others published.
 
     python -m benchmarks.coverage                 # every table, in two to four minutes on one core
+    python -m benchmarks.coverage --rho report    # the rho of runs that `evaluate` wrote
     python -m benchmarks.coverage --only ends     # one of: ends, monotone, proportion, classes, auroc, pairs, paired
 
 Each speaker is recognised with a probability of their own, drawn from a beta distribution whose mean is the true
@@ -16,16 +17,18 @@ import argparse
 import math
 from collections.abc import Callable, Iterable
 from itertools import product
+from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv, ndtri, stdtrit
 
-from kws_imagebind.metrics.intervals import by_speaker, proportion_of_sums, wilson
+from kws_imagebind.metrics.intervals import SpeakerSums, by_speaker, proportion_of_sums, speaker_codes, wilson
 from kws_imagebind.metrics.paired import compare_paired
 from kws_imagebind.metrics.pairs import pair_metrics
 from kws_imagebind.metrics.roc import auroc_interval, roc_curve
+from kws_imagebind.reporting.predictions import find_predictions, read_predictions
 
 Array = NDArray[np.float64]
 Limits = tuple[Array, Array]
@@ -78,8 +81,8 @@ def published(hits: Array, clips: Array) -> dict[str, Limits]:
     """Published intervals of clustered proportions, at 95 %.
 
     The variance is the linearised one of the survey literature, with one degree of freedom fewer than speakers. Where
-    every clip is a hit it is 0, and the clips are then taken as independent, as the survey package of R does, but for
-    "first release", which then took a speaker as one clip.
+    every clip is a hit it is 0, and the clips are then taken as independent, but for "first release", which then took a
+    speaker as one clip.
     """
     n, speakers = clips.sum(1), clips.shape[1]
     p = hits.sum(1) / n
@@ -380,6 +383,20 @@ def paired(trials: int) -> None:
     _print(["speakers", "accuracy", "rho", "paired", "McNemar"], rows)
 
 
+def alike(path: Path) -> str:
+    """How alike the clips of one speaker are in a run: the correlation that the simulations call rho."""
+    lines = read_predictions(find_predictions(path))
+    hits = np.array([line.label == line.prediction for line in lines], dtype=np.float64)
+    code, count = speaker_codes([line.speaker for line in lines], len(lines))
+    clips, n, p = np.bincount(code).astype(np.float64), len(lines), float(hits.mean())
+    seen = float(SpeakerSums(np.bincount(code, hits) - p * clips, clips / n).squares.sum())
+    effect, size = seen / (n * p * (1 - p)), float((clips**2).sum()) / n
+    return (
+        f"{path}: {100 * p:.1f} % of {n:,} clips by {count} speakers; design effect {effect:.2f} at {size:.1f} clips "
+        f"of an average clip's speaker, so rho is {(effect - 1) / (size - 1):.3f}"
+    )
+
+
 def _cell(found: tuple[float, float]) -> str:
     return f"{100 * found[0]:.1f} ({100 * found[1]:.1f})"
 
@@ -393,7 +410,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=1_000, help="of each cell; one standard error is then 0.7 points")
     parser.add_argument("--only", choices=TABLES, help="one table instead of all")
+    parser.add_argument("--rho", type=Path, nargs="+", metavar="RUN", help="instead, print the rho of these runs")
     arguments = parser.parse_args()
+    if arguments.rho:
+        print("\n".join(map(alike, arguments.rho)))
+        return
     print(f"Wilson's limits of independent clips, for comparison: {wilson(315, 315)}\n")
     for name, table in TABLES.items():
         if arguments.only in (None, name):

@@ -89,7 +89,7 @@ class Server:
         has_ranges = answer.status == 206 and promised is not None and promised.group(1, 2) == ("0", "0")
         size = promised[3] if has_ranges and promised else answer.headers.get("Content-Length")
         if size is None or (answer.status == 206 and not has_ranges):
-            # Asked again without a range, a server that muddles them still tells the length.
+            # Asked again without a range, a server that muddles them still says the length.
             with _open(url, {}) as plain:
                 size = plain.headers.get("Content-Length")
         if size is None:

@@ -21,7 +21,7 @@ from nbformat import NotebookNode
 from kws_imagebind.files import whole
 
 ROOT = Path(__file__).resolve().parents[1]
-SECONDS = 300  # for one cell
+SECONDS = 900  # for one cell, so that a hung one ends
 LARGEST = 1_000_000  # bytes of all outputs
 LANGUAGE = {"name": "python", "pygments_lexer": "ipython3", "file_extension": ".py"}
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}

@@ -52,7 +52,7 @@ def report(browser: Browser) -> Iterator[Page]:
 def notebook(browser: Browser) -> Iterator[Page]:
     """The notebook's first section with a figure."""
     if not NOTEBOOK.is_file():
-        raise SystemExit(f"there is no {NOTEBOOK.name} in {ROOT}")
+        raise SystemExit(f"{NOTEBOOK.name} is not in {ROOT}")
     with tempfile.TemporaryDirectory() as folder:
         convert = [sys.executable, "-m", "scripts.notebook", str(NOTEBOOK), "--kept", "--html", folder]
         subprocess.run(convert, check=True, capture_output=True, cwd=ROOT)
@@ -126,7 +126,7 @@ def main() -> None:
         parser.error(f"no picture {', '.join(sorted(unknown))}; there are {', '.join(PICTURES)}")
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if chromium is None:
-        raise SystemExit("there is no Chromium on the path; install one")
+        raise SystemExit("Chromium is not on the path; install it")
     sandbox = [] if hasattr(os, "geteuid") and os.geteuid() else ["--no-sandbox"]  # root has none
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(

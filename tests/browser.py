@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-PATIENCE = 60_000  # milliseconds, for a machine that has much else to do
+PATIENCE = 180_000  # milliseconds, for a machine that has much else to do
 # What Chromium would ask the world on its own, before any page is opened.
 QUIET = (
     "--disable-background-networking", "--disable-component-update", "--disable-default-apps", "--disable-sync",

@@ -291,7 +291,7 @@ def test_code_in_a_checkpoint_is_refused_and_does_not_run(capsys: pytest.Capture
 
 @pytest.mark.parametrize("damage", [b"", b"no zip at all", None])
 def test_what_is_no_checkpoint_is_refused(content: bytes, damage: bytes | None) -> None:
-    with pytest.raises(CheckpointError, match="not a complete archive"):
+    with pytest.raises(CheckpointError, match="not a whole archive"):
         read_index(io.BytesIO(content[: len(content) // 2] if damage is None else damage))
 
 

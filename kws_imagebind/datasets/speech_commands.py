@@ -7,6 +7,7 @@ is already there, the messages when it is not or not whole, and the speakers. No
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import tarfile
 import zlib
@@ -22,6 +23,8 @@ NOISE = "_background_noise_"  # the folder of background noise
 ARCHIVE_FOLDER = "SpeechCommands"
 URL = "http://download.tensorflow.org/data/{}.tar.gz"
 LISTS = {"validation": "validation_list.txt", "testing": "testing_list.txt"}
+
+_NAMES = re.compile(r"(googles?)?(mini)?speechcommands")  # in letters and digits alone
 
 HASH_RANGE = 2**27  # the corpus's rule takes the hash of a speaker modulo this, and scales it to 0-100
 VALIDATION_BELOW, TESTING_BELOW = 10, 20  # per cent
@@ -58,6 +61,17 @@ VERSIONS = {
         sizes={"training": 84_843, "validation": 9_981, "testing": 11_005, "all": 105_829},
     ),
 }
+
+
+def is_speech_commands(name: str) -> bool:
+    """Whether a data set's name, as a model card writes it, means this corpus or a part of it.
+
+    >>> [is_speech_commands(name) for name in ("Speech Commands v0.02", "google/speech_commands")]
+    [True, True]
+    >>> [is_speech_commands(name) for name in ("LibriSpeech", "custom-speech-commands-dataset")]
+    [False, False]
+    """
+    return _NAMES.match(re.sub(r"[\W_]", "", name.casefold())) is not None
 
 
 def official_split(filename: str) -> str:

@@ -96,7 +96,7 @@ def read_map(path: Path) -> EmbeddingMap:
     """A map from its file.
 
     Raises:
-        MapError: the file cannot be read or is no map.
+        MapError: the file cannot be read or is not a map.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-SPEECH_COMMANDS = "Speech Commands"
+from kws_imagebind.datasets.speech_commands import is_speech_commands
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,7 @@ class Card:
         """
         if self.trained_on is None:
             return None
-        plain = SPEECH_COMMANDS.casefold().replace(" ", "")
-        return any(plain in name.casefold().replace(" ", "").replace("_", "") for name in self.trained_on)
+        return any(is_speech_commands(name) for name in self.trained_on)
 
     def as_dict(self) -> dict[str, Any]:
         fields = asdict(self)

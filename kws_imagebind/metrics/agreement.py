@@ -18,7 +18,7 @@ class Agreement:
     Attributes:
         expected: the accuracy of guesses that are drawn from the predictions' own frequencies, whatever is spoken.
         kappa: Cohen's kappa (1960, Educational and Psychological Measurement 20:37-46): how much of the way from
-            `expected` to 1 the accuracy goes; nan if there is no way to go.
+            `expected` to 1 the accuracy goes; nan if `expected` is 1.
         most_predicted: the words predicted most and their shares, at most `MOST_PREDICTED`.
         effective_predicted: effective number of classes predicted, the exponential of the entropy of the predictions:
             all classes if each is predicted equally often, 1 if it is always the same one.

@@ -1,4 +1,4 @@
-"""Scores to probabilities, and whether those can be taken at their word.
+"""Scores to probabilities, and how well those agree with what happens.
 
 A cosine is not a probability. Divided by a temperature and put through a softmax it becomes one; the temperature is
 fitted on validation clips, never on those it is tested with (Guo, Pleiss, Sun and Weinberger 2017, arXiv:1706.04599).

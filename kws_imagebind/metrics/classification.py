@@ -1,7 +1,7 @@
 """Scores and targets to accuracies: thin, explicit use of torchmetrics.
 
 torchmetrics guesses what its inputs mean: given one softmax row and one one-hot row it compares them element by
-element, and so tells how many elements of the softmax are exactly 0 or 1. Here the two shapes are fixed and everything
+element, and so counts how many elements of the softmax are exactly 0 or 1. Here the two shapes are fixed and everything
 else is refused, task, averaging, classes and top-k are always stated, and only counts are asked of torchmetrics, so
 that each accuracy is a proportion of whole clips with its interval.
 """
@@ -67,7 +67,7 @@ def measure(
         speakers: who spoke each clip; None, or None among them, where that is unknown.
 
     Raises:
-        MetricError: shapes or types differ from these, a score is NaN, or a target is no class.
+        MetricError: shapes or types differ from these, a score is NaN, or a target is not one of the classes.
     """
     check_scores(scores)
     n, classes = scores.shape
@@ -129,7 +129,9 @@ def check_scores(scores: Tensor) -> None:
         raise MetricError("no clip was scored, so there is nothing to measure; expected at least one")
     if bool(scores.isnan().any()):
         rows = int(scores.isnan().any(dim=1).sum())
-        raise MetricError(f"the scores of {rows} of {shape[0]} clips hold NaN; mend the embeddings behind them")
+        raise MetricError(
+            f"the scores of {rows} of {shape[0]} clips contain NaN; check the embeddings that they come from"
+        )
 
 
 def check_targets(targets: Tensor, n: int, classes: int) -> None:

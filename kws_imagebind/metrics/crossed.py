@@ -39,7 +39,7 @@ def crossed_interval(hits: ArrayLike, speakers: Sequence[Hashable | None] | None
     and only speakers are contained.
 
     >>> print(crossed_interval([[1, 1, 1, 0, 0, 1], [1, 1, 1, 1, 0, 1]], "aabbcc"))
-    75.0 % [29.1, 95.7], n = 6
+    75.0 % [29.1, 95.6], n = 6
 
     Args:
         hits: (draws, n) true or 1 where the classifier of a draw recognised a clip.

@@ -102,7 +102,7 @@ def mean_of_proportions(successes: Sequence[int], totals: Sequence[int], level: 
     In simulations of 2 to 35 classes it covers 93 to 98 % for a nominal 95 % (tests/metrics/test_intervals.py).
 
     >>> print(mean_of_proportions([10, 0], [10, 90]))
-    50.0 % [40.5, 59.5], n = 100
+    50.0 % [39.2, 60.8], n = 100
 
     Args:
         successes: hits of each class.
@@ -263,7 +263,7 @@ def proportion_by_speaker(hits: ArrayLike, speakers: Sequence[Hashable], level: 
     clip is worth.
 
     >>> print(proportion_by_speaker([1, 1, 1, 1, 0, 0, 1, 1, 1, 0], "aabbccddee"))
-    70.0 % [24.6, 94.3], n = 10
+    70.0 % [27.5, 93.5], n = 10
 
     Args:
         hits: (n,) true or 1 for a clip that was recognised.

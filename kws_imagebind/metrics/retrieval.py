@@ -198,7 +198,7 @@ def by_group(found: Retrieval, groups: Sequence[Hashable], level: float = 0.95) 
     intervals = {}
     for column, name in enumerate(found.names):
         left = found.values[:, column] - found.values[:, column].mean()
-        sums = SpeakerSums(np.bincount(code, weights=left, minlength=count), shares)
+        sums = SpeakerSums(np.bincount(code, weights=left, minlength=count).astype(np.float64), shares)
         seen = max(float(sums.squares.sum()), float((left**2).sum()))  # never better than independent queries
         intervals[name] = _interval(found, column, seen, shares, sums.freedom, level)
     return intervals
@@ -217,7 +217,8 @@ def by_document_group(
     """The mean of each measure, with limits from a bootstrap over groups of documents; the queries are as they are.
 
     This is for words that search recordings of many speakers: other speakers might have been recorded, while the words
-    are the task's. Speakers are drawn with replacement with all of their documents and every measure is taken again
+    are the task's. The limits are Wilson's at the number of independent documents that the variance over the draws
+    stands for. Speakers are drawn with replacement with all of their documents and every measure is taken again
     (Cormack and Lynam 2006, Statistical precision of information retrieval evaluation, SIGIR).
 
     Args:
@@ -252,10 +253,15 @@ def by_document_group(
             means.append(again.values.mean(0))
     variance = np.var(means, axis=0) * len(each) / (len(each) - 1)
     shares = np.array([len(documents) for documents in each]) / values.shape[1]
-    return {
-        name: _interval(found, column, n**2 * variance[column], shares, speaker_freedom(shares), level)
-        for column, name in enumerate(found.names)
-    }
+    worth = float(1 / (shares**2).sum())  # speakers of equal size; what the limits rest on where no draw differs
+    intervals = {}
+    for column, name in enumerate(found.names):
+        mean = min(1.0, max(0.0, float(found.values[:, column].mean())))
+        spread = mean * (1 - mean)
+        effective = min(values.shape[1], spread / variance[column]) if variance[column] and spread else worth
+        limits = wilson_at(mean, effective, speaker_freedom(shares), level)
+        intervals[name] = Interval(mean, *limits, n, BY_SPEAKER, level)
+    return intervals
 
 
 def _interval(

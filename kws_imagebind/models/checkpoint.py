@@ -35,7 +35,7 @@ STORAGES = {
 
 
 class CheckpointError(ValueError):
-    """A file that is no checkpoint, or not one that can be used; the message says what is wrong with it."""
+    """A file that is not a checkpoint, or cannot be used; the message says what is wrong with it."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def read_index(stream: IO[bytes]) -> dict[str, TensorRecord]:
         stream: a seekable file; its directory and `data.pkl` are read, a few hundred kilobytes.
 
     Raises:
-        CheckpointError: it is no such archive, or its pickle asks for anything but tensors.
+        CheckpointError: it is not such an archive, or its pickle asks for something other than tensors.
     """
     try:
         with zipfile.ZipFile(stream) as archive:
@@ -85,7 +85,7 @@ def read_index(stream: IO[bytes]) -> dict[str, TensorRecord]:
     except CheckpointError:
         raise
     except _ARCHIVE_ERRORS as error:
-        raise CheckpointError(f"it is not a complete archive of torch.save ({in_a_line(error)})") from error
+        raise CheckpointError(f"it is not a whole archive of torch.save ({in_a_line(error)})") from error
     return _tensors(description, records, pickles[0].removesuffix("data.pkl"))
 
 
@@ -114,7 +114,7 @@ def _tensors(description: bytes, records: dict[str, zipfile.ZipInfo], prefix: st
     except CheckpointError:
         raise
     except Exception as error:  # a pickle that nobody's torch.save wrote can raise anything
-        raise CheckpointError(f"it is not a complete archive of torch.save ({in_a_line(error)})") from error
+        raise CheckpointError(f"it is not a whole archive of torch.save ({in_a_line(error)})") from error
 
 
 def in_a_line(error: BaseException) -> str:

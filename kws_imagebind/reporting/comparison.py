@@ -101,7 +101,7 @@ class Comparison:
         )
         lines += ["", f"intervals  {how}"]
         if self.left_out:
-            lines.append(f"clips      {self.left_out:,} left out, since not every run has them")
+            lines.append(f"clips      {self.left_out:,} left out, because not every run has them")
         lines += [f"warning    {warning}" for warning in self.warnings]
         return "\n".join(lines)
 
@@ -113,8 +113,8 @@ def compare(
 
     Args:
         runs: the predictions of each run, by its name; at least two.
-        candidates: the words that a run chose from, by the run's name, where that is known; a choice from fewer is
-            easier, which is warned of.
+        candidates: the words that a run chose from, by the run's name, where that is known. Fewer candidates
+            are easier, so runs with different candidates get a warning.
 
     Raises:
         PredictionsError: there are fewer than two runs, they share no clip, or they disagree on what a clip says.
@@ -127,7 +127,7 @@ def compare(
     shared = [path for path in first if all(path in table for table in tables.values())]
     if not shared:
         some = ", ".join(f"'{next(iter(table))}' in {name}" for name, table in tables.items())
-        raise PredictionsError(f"the runs share no clip, for their paths differ ({some}); expected the same clips")
+        raise PredictionsError(f"the runs share no clip, because their paths differ ({some}); expected the same clips")
     _check_labels(tables, shared)
     labels = [first[path].label for path in shared]
     hits = {name: [table[path].prediction == table[path].label for path in shared] for name, table in tables.items()}
@@ -167,8 +167,8 @@ def _other_candidates(runs: Mapping[str, Sequence[Prediction]], candidates: Mapp
         if others:
             sizes = [f"{len(known[name])} words" if name in known else "words unknown" for name in (one, two)]
             found.append(
-                f"{one} and {two} chose from other candidates ({sizes[0]} and {sizes[1]}; '{min(others)}' was one in "
-                "one of them only): a choice from fewer is easier, so the difference is not the encoders' alone"
+                f"{one} and {two} chose from different candidates ({sizes[0]} and {sizes[1]}; '{min(others)}' was one "
+                "in one of them only): fewer candidates are easier, so the difference is not due to the encoders alone"
             )
     return found
 
@@ -224,8 +224,9 @@ def _lines(pair: Pair, pairs: int) -> list[str]:
     """What the comparison prints of one pair."""
     found = pair.paired
     if found.identical:
-        same = f"{found.n:,} of {found.n:,} predictions" if not pair.differing_predictions else "not every prediction"
-        return [f"  difference  {found.difference_text}", f"  the same    {same}"]
+        other = pair.differing_predictions
+        same = f"{other:,} of {found.n:,} differ, all of them wrong" if other else f"all {found.n:,} are the same"
+        return [f"  difference  {found.difference_text}", f"  predictions {same}"]
     holms = f", {p_text(pair.corrected)} by Holm of {pairs}" if pairs > 1 else ""
     exact = f", {p_text(pair.corrected_mcnemar)} by Holm" if pairs > 1 else ""
     gained = [f"{word} {won - lost:+d} of {n}" for word, won, lost, n in pair.words if won > lost][:5]

@@ -32,7 +32,7 @@ def mteb_result(predictions: Sequence[Prediction], seconds: float | None = None)
     words = {line.label for line in predictions} | {line.prediction for line in predictions}
     if not words <= set(COMMANDS):
         raise PredictionsError(
-            f"MTEB's {TASK} is a choice between the ten command words, and this run has '{min(words - set(COMMANDS))}'; "
+            f"MTEB's {TASK} is a choice of the ten command words, and this run has '{min(words - set(COMMANDS))}'; "
             "expected a run with --task v2-10"
         )
     if len(predictions) != CLIPS:

@@ -64,7 +64,7 @@ class Report:
         foreign: whether results of another table lie beside the rows, and were ignored.
         named: whether the speakers were taken from the file names.
         sha256: of the table.
-        choice: name of the task whose words were chosen by hand; "" where that was not so.
+        choice: name of the task that the candidates of a bare table were given as; "" without one.
     """
 
     predictions: tuple[Prediction, ...]

@@ -16,15 +16,13 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
+from kws_imagebind.datasets.speech_commands import is_speech_commands
 from kws_imagebind.metrics.intervals import Interval
 from kws_imagebind.reporting.predictions import PredictionsError
 
 RESULTS, TABLE = "results.json", "predictions.csv"
 DIGEST = "predictions_sha256"  # the field that ties results to their table
 ZERO_SHOT = "zero-shot"
-# The corpus and its parts by any of their names, written as letters and digits alone; other corpora are called
-# "custom speech commands" and the like.
-_SPEECH_COMMANDS = re.compile(r"(googles?)?(mini)?speechcommands")
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0)]
@@ -233,14 +231,8 @@ class Results(Struct, frozen=True, kw_only=True):
 
 
 def saw_speech_commands(trained_on: list[str]) -> bool:
-    """Whether Speech Commands is among the data sets.
-
-    >>> saw_speech_commands(["LibriSpeech", "Google speech_commands v0.02"])
-    True
-    >>> saw_speech_commands(["AudioSet", "custom-speech-commands-dataset"])
-    False
-    """
-    return any(_SPEECH_COMMANDS.match(re.sub(r"[\W_]", "", name.casefold())) for name in trained_on)
+    """Whether Speech Commands is among the data sets."""
+    return any(is_speech_commands(name) for name in trained_on)
 
 
 def digest(table: bytes) -> str:

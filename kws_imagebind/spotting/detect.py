@@ -54,14 +54,14 @@ def detect(
     below the loud parts of the recording.
 
     Args:
-        path: a recording of any format that libsndfile reads.
+        path: a recording of any format that `load_audio` reads.
         words: labels, or 'label=/ARPAbet/'; a list, or a text such as 'yes,no'.
         encoder: the bundled PhoneBind by default.
         threshold: the least score of a hit, from 0 to 1. A higher one has fewer false alarms and misses more words.
 
     Raises:
         AudioError: the recording cannot be used.
-        EncoderError: the encoder hears no windows, nothing tells what its scores are worth, or the threshold is not
+        EncoderError: the encoder has no window, what its scores are worth is not known, or the threshold is not
             from 0 to 1.
         KeywordError, PronunciationError: a word cannot be used.
     """
@@ -83,7 +83,7 @@ class Detector:
 
     def __init__(self, encoder: Encoder, scorer: ZeroShotClassifier, threshold: float = THRESHOLD) -> None:
         if not isinstance(encoder, WindowEncoder):
-            raise EncoderError(f"encoder '{encoder.name}' cannot say where in a recording a word is; phonebind can")
+            raise EncoderError(f"encoder '{encoder.name}' does not find where in a recording a word is; phonebind does")
         if not 0 <= threshold <= 1:
             raise EncoderError(f"threshold {threshold}; expected a number from 0 to 1, such as {THRESHOLD}")
         self.threshold = threshold

@@ -28,10 +28,10 @@ def spot(
     """The words ranked by how well a recording fits them, as (label, cosine), the best first.
 
     A recording of about a second is heard at once. In a longer one a window slides over it, and each word has the score
-    of the place that fits it best; `detect` tells where that is, and whether the word was said at all.
+    of the place that fits it best; `detect` says where that is, and whether the word was said at all.
 
     Args:
-        path: a recording of any format that libsndfile reads, and of any length.
+        path: a recording of any format that `load_audio` reads, and of any length.
         words: labels, or 'label=/ARPAbet/'; a list, or a text such as 'yes,no'.
         encoder: the bundled PhoneBind by default.
         templates: sentences with '{}' for the word; by default the encoder's own.
@@ -64,7 +64,7 @@ def ranked(heard: Heard, path: str | os.PathLike[str]) -> list[tuple[str, float]
     """The words, each with the cosine of the place that fits it best.
 
     Raises:
-        AudioError: there is no place with any sound.
+        AudioError: it holds only silence.
     """
     audible = heard.audible
     if not audible.any():

@@ -63,7 +63,7 @@ def listen(path: str | os.PathLike[str], encoder: Encoder, scorer: ZeroShotClass
     """A recording through an encoder's window. Of the sound itself, a few seconds are in memory at a time.
 
     Args:
-        path: a recording of any format that libsndfile reads.
+        path: a recording of any format that `load_audio` reads.
         encoder: a `WindowEncoder`.
         scorer: of the keywords.
         fillers: (fillers, dim) vectors of other words.
@@ -79,7 +79,7 @@ def listen_to(blocks: Iterable[Tensor], encoder: Encoder, scorer: ZeroShotClassi
     """As `listen`, of waveforms (samples,) at the encoder's sample rate that follow each other.
 
     Raises:
-        AudioError: there is no sample in them.
+        AudioError: they hold no samples.
     """
     assert isinstance(encoder, WindowEncoder)
     rate = encoder.sample_rate

@@ -233,10 +233,13 @@ def test_runs_are_compared_and_written_for_mteb(capsys: pytest.CaptureFixture[st
     assert code == 0 and found["n"] == 90 and found["pairs"][0]["difference"]["estimate"] == 0
     text = run(capsys, "compare", "a", "b")[1]
     assert "a less b" in text and "by speaker (9 speakers)" in text
-    assert "chose from other candidates" not in text
+    assert "chose from different candidates" not in text
     ten = "yes,no,up,down,left,right,on,off,stop,go"
     run(capsys, "evaluate", "--keywords", f"{ten},visual", "--output", "c")
-    assert "a and c chose from other candidates (10 words and 11 words; 'visual'" in run(capsys, "compare", "a", "c")[1]
+    assert (
+        "a and c chose from different candidates (10 words and 11 words; 'visual'"
+        in run(capsys, "compare", "a", "c")[1]
+    )
     code, _, err = run(capsys, "compare", "a", "--mteb", "mteb.json")
     assert code == 2 and "has 4,074 clips and this run 90" in err and not Path("mteb.json").exists()
     words = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
@@ -316,7 +319,7 @@ WRONG = {
     "a number from 0 to 1, got 'loud'": ["spot", "clip.wav", "--words", "yes", "--threshold", "loud"],
     "from 0 to 1, got '1.5'": ["spot", "clip.wav", "--words", "yes", "--threshold", "1.5"],
     "'nowhere'": ["evaluate", "--data", "nowhere"],
-    "cannot be used": ["evaluate", "--cache", "clip.wav"],
+    "'clip.wav' is a file, and a folder is expected": ["evaluate", "--cache", "clip.wav"],
     "Not a directory": ["evaluate", "--output", "clip.wav/report", "--limit", "2"],
 }
 

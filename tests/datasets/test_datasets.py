@@ -312,14 +312,14 @@ def test_a_folder_of_words(tmp_path: Path) -> None:
         _write(tmp_path / name)
     _write(tmp_path / "yes" / ".hidden.wav")
     (tmp_path / "yes" / "notes.txt").write_text("recorded at home")
-    (tmp_path / "yes" / "d.m4a").write_bytes(b"")
+    (tmp_path / "yes" / "d.doc").write_bytes(b"")
     (tmp_path / "README").write_text("at the top, files are passed over")
     dataset = load_dataset("folder", root=tmp_path)
     assert _keys(dataset) == ["turn on/ab_nohash_0.wav", "yes/C.OGG", "yes/a.flac", "yes/b.wav"]
     assert dataset.keywords == ("turn on", "yes")
     assert [utterance.speaker for utterance in dataset.utterances] == ["ab", None, None, None]
     assert (dataset.task, dataset.split) == ("folder", None)
-    assert dataset.note == "2 files left out that cannot be read as audio (.m4a, .txt)"
+    assert dataset.note == "2 files left out that cannot be read as audio (.doc, .txt)"
 
 
 def test_the_extensions_are_libsndfiles() -> None:
@@ -353,7 +353,7 @@ def _empty_word(root: Path) -> None:
 
 def _no_audio(root: Path) -> None:
     (root / "yes").mkdir()
-    (root / "yes" / "1.m4a").write_bytes(b"")
+    (root / "yes" / "1.doc").write_bytes(b"")
 
 
 def _too_deep(root: Path) -> None:
@@ -379,7 +379,7 @@ def _equals(root: Path) -> None:
     ("make", "message"),
     [
         (_empty_word, r"no' holds no recording: it is empty; put WAV"),
-        (_no_audio, r"yes' holds no recording: it holds only \.m4a; put WAV"),
+        (_no_audio, r"yes' holds no recording: it holds only \.doc; put WAV"),
         (_too_deep, r"mine' holds no recording: it holds folders, which are not searched"),
         (_no_words, r"holds no folder with the name of a word; expected recordings such as"),
         (_same_words, r"folders 'Yes' and 'yes' name the same keyword"),

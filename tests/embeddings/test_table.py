@@ -150,7 +150,7 @@ def test_bad_files_get_one_sentence(audio: Embeddings, saved: Path, tmp_path: Pa
         {table.METADATA: whole.schema.metadata[table.METADATA].replace(b'"440"', b'"441"')}
     )
     parquet.write_table(other, tmp_path / "labels.parquet")
-    refused(tmp_path / "labels.parquet", "labelled 440, which is none of its keywords")
+    refused(tmp_path / "labels.parquet", "labelled 440, which is not one of its keywords")
 
 
 def test_what_is_a_table(saved: Path, tones: Path, tmp_path: Path) -> None:

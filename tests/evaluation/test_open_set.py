@@ -63,16 +63,16 @@ def test_how_many_recordings_the_noise_is_from_is_told() -> None:
 
 def test_the_areas_spread_is_that_of_drawing_clips_one_by_one() -> None:
     rng = np.random.default_rng(0)
-    truth = np.arange(200) < 120
+    truth = np.arange(600) < 360
     values = np.round(rng.normal(truth * 0.8, 1), 1)  # with ties
     slow = []
-    for _ in range(600):
-        drawn = rng.integers(200, size=200)
+    for _ in range(400):
+        drawn = rng.integers(600, size=600)
         slow.append(roc_auc_score(truth[drawn], values[drawn]))
     interval = auroc_interval(values, truth)
     assert interval.estimate == pytest.approx(roc_auc_score(truth, values)) and interval.method == "wilson-by-clip"
     assert (interval.high - interval.low) / 2 == pytest.approx(1.97 * np.std(slow), rel=0.12)
-    alike = auroc_interval(np.repeat(values, 5), np.repeat(truth, 5), np.repeat(np.arange(200), 5).tolist())
+    alike = auroc_interval(np.repeat(values, 5), np.repeat(truth, 5), np.repeat(np.arange(600), 5).tolist())
     assert alike.method == "wilson-by-speaker"  # five equal clips of each speaker are worth one
     assert alike.high - alike.low == pytest.approx(interval.high - interval.low, rel=0.12)
 

@@ -159,7 +159,7 @@ BAD_INPUTS = [
     (GOOD, torch.tensor([1, 0, 2]), r"3 targets for the scores of 2 clips"),
     (GOOD.argmax(dim=1), torch.tensor([1, 0]), r"scores of shape \(2,\)"),
     (GOOD.long(), torch.tensor([1, 0]), r"scores of type torch.int64; expected floating point"),
-    (torch.tensor([[0.1, float("nan")], [0.0, 1.0]]), torch.tensor([1, 0]), r"scores of 1 of 2 clips hold NaN"),
+    (torch.tensor([[0.1, float("nan")], [0.0, 1.0]]), torch.tensor([1, 0]), r"scores of 1 of 2 clips contain NaN"),
     (GOOD[:0], torch.tensor([], dtype=torch.int64), r"no clip was scored"),
     (GOOD[:, :1], torch.tensor([0, 0]), r"scores for 1 class; a choice needs at least two"),
     (GOOD[None], torch.tensor([1, 0]), r"scores of shape \(1, 2, 3\)"),

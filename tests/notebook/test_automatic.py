@@ -180,7 +180,7 @@ def test_a_server_that_never_answers_takes_no_longer_than_allowed() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         started = time.monotonic()
         assert not reachable(f"http://127.0.0.1:{silent.getsockname()[1]}/", seconds=0.3)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 15  # of a wait that would last 20 or for ever
 
 
 def test_a_name_that_is_looked_up_forever_takes_no_longer_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,5 +193,5 @@ def test_a_name_that_is_looked_up_forever_takes_no_longer_than_allowed(monkeypat
     monkeypatch.setattr(settings.urllib.request, "urlopen", look_up)
     started = time.monotonic()
     assert not reachable("http://somewhere.invalid/", seconds=0.2)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15  # of a wait that would last 20 or for ever
     released.set()

@@ -40,9 +40,10 @@ def test_the_button_hands_over_what_was_spoken(tmp_path: Path) -> None:
     with playwright.sync_playwright() as tool:
         browser = tool.chromium.launch(executable_path=str(CHROMIUM), args=arguments)
         page = browser.new_page()
+        page.set_default_timeout(180_000)
         page.goto((tmp_path / "page.html").as_uri())
         page.get_by_role("button", name="Record").click()
-        page.get_by_text("recorded; run the next cell").wait_for(timeout=20_000)
+        page.get_by_text("recorded; run the next cell").wait_for(timeout=180_000)
         wav = base64.b64decode(page.evaluate("window.wav"))
         browser.close()
     samples, rate = soundfile.read(io.BytesIO(wav))

@@ -9,7 +9,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -35,7 +34,6 @@ from scripts import notebook as keeper
 ROOT = Path(__file__).parents[2]
 MAIN = ROOT / "KWS-ImageBind.ipynb"
 EXAMPLE = ROOT / "examples" / "helpers.ipynb"
-SECONDS = 180  # for the whole notebook, offline, on a CPU
 LONGEST_CELL, LONGEST_LINE = 12, 92  # lines, and letters that Colab shows without scrolling
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 
@@ -161,7 +159,7 @@ def test_the_set_up_asks_for_the_repository_before_it_installs(tmp_path: Path) -
 
 def test_the_set_up_takes_an_installed_torch_as_it_is(tmp_path: Path) -> None:
     """The constraints that the cell writes are what pip calls an exact version, local part included."""
-    source = code(read(MAIN))[0].source.replace("is None", "is not None").replace("OWNER", "somebody")
+    source = code(read(MAIN))[0].source.replace("is None", "is not None").replace("com/OWNER", "com/somebody")
     source = "\n".join(line for line in source.splitlines() if "%pip" not in line)
     subprocess.run(
         [sys.executable, "-c", source], cwd=tmp_path, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
@@ -225,30 +223,28 @@ def test_the_wheel_holds_all_that_runs_offline(installed: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def run_alone(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[NotebookNode, Path, float]]:
-    """The main notebook, run in an empty folder with the wheel's package, and how long that took."""
+def run_alone(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[NotebookNode, Path]]:
+    """The main notebook, run in an empty folder with the wheel's package."""
     folder = tmp_path_factory.mktemp("alone")
-    started = time.monotonic()
     notebook = keeper.execute(read(MAIN), folder, installed)
-    yield notebook, folder, time.monotonic() - started
+    yield notebook, folder
 
 
-def test_it_runs_alone_in_an_empty_folder_offline_within_three_minutes(
-    run_alone: tuple[NotebookNode, Path, float],
+def test_it_runs_alone_in_an_empty_folder_offline(
+    run_alone: tuple[NotebookNode, Path],
 ) -> None:
-    notebook, folder, seconds = run_alone
+    notebook, folder = run_alone
     keeper.check(keeper.normalise(notebook))
-    assert seconds < SECONDS
     assert sorted(path.name for path in folder.iterdir()) == [".cache", "notebook-report"]
     assert "in the folder notebook-report" in texts(notebook)[-2]
 
 
-def test_what_is_kept_is_what_this_code_says(run_alone: tuple[NotebookNode, Path, float]) -> None:
+def test_what_is_kept_is_what_this_code_says(run_alone: tuple[NotebookNode, Path]) -> None:
     assert texts(run_alone[0]) == texts(read(MAIN)), "run `make notebook`"
 
 
 def test_the_figures_that_are_kept_are_drawn_from_this_codes_numbers(
-    run_alone: tuple[NotebookNode, Path, float],
+    run_alone: tuple[NotebookNode, Path],
 ) -> None:
     drawn, held = figures(run_alone[0]), figures(read(MAIN))
     assert len(held) == 9 and drawn == held, "run `make notebook`"

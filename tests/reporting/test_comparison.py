@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -84,8 +85,33 @@ def test_runs_that_chose_from_other_words_are_warned_of() -> None:
     assert compare(runs).warnings == () == compare(runs, {"a": WORDS, "b": WORDS[::-1]}).warnings
     assert compare(runs, {"a": (*WORDS, "lamp")}).warnings == ()  # b may have had it too
     both = compare(runs, {"a": (*WORDS, "lamp"), "b": WORDS})
-    assert len(both.warnings) == 1 and "a and b chose from other candidates (5 words and 4 words; 'lamp'" in str(both)
+    assert len(both.warnings) == 1
+    assert "a and b chose from different candidates (5 words and 4 words; 'lamp'" in str(both)
     assert both.as_dict()["warnings"] == list(both.warnings)
     heard = {"a": [Prediction("0.wav", "yes", "lamp"), *run(0.9, 0)[1:]], "b": run(0.8, 1)}
     for known in ({"b": WORDS}, {"b": WORDS, "a": (*WORDS, "lamp")}):
         assert len(compare(heard, known).warnings) == 1
+
+
+def test_identical_runs_say_so_and_claim_no_limits() -> None:
+    """They read '+0.0 points [-0.1, +0.1]' once."""
+    found = compare({"a": run(0.9, 0), "b": run(0.9, 0)[::-1]})
+    pair, text = found.pairs[0], str(found)
+    assert pair.paired.identical and pair.differing_predictions == 0
+    assert "difference  identical: right and wrong on the same 240 clips; at most " in text
+    assert "all 240 are the same" in text and "points" not in text and "McNemar     exact" not in text
+    told = json.loads(json.dumps(found.as_dict(), allow_nan=False))["pairs"][0]
+    assert told["identical"] and told["difference"]["low"] is None and told["difference"]["high"] is None
+    assert 0 < told["difference"]["differing_at_most"] < 0.1
+
+    lines = run(0.9, 0)
+    other = [x if x.label == x.prediction else replace(x, prediction=WORDS[WORDS.index(x.label) - 1]) for x in lines]
+    changed = compare({"a": lines, "b": other})
+    wrong = sum(x.label != x.prediction for x in lines)
+    assert changed.pairs[0].paired.identical and changed.pairs[0].differing_predictions == wrong > 0
+    assert f"{wrong} of 240 differ, all of them wrong" in str(changed)
+
+
+def test_a_tiny_p_value_is_printed_once_with_its_sign() -> None:
+    text = str(compare({"a": run(0.95, 0, speakers=60), "b": run(0.3, 1, speakers=60), "c": run(0.9, 2, speakers=60)}))
+    assert "p < 0.0001" in text and "= <" not in text and "p < 0.0001 by Holm of 3" in text

@@ -270,7 +270,7 @@ def test_an_encoder_without_a_window_or_a_confidence_says_so(
     tmp_path: Path, tone_encoder: kws.Encoder, encoder: PhoneBindEncoder
 ) -> None:
     path = write(tmp_path / "tone.wav", tone(440, 3.0))
-    with pytest.raises(ValueError, match="cannot say where in a recording"):
+    with pytest.raises(ValueError, match="does not find where in a recording"):
         kws.detect(path, ["440", "880"], encoder=tone_encoder)
     assert kws.spot(path, ["440", "880"], encoder=tone_encoder)[0][0] == "440"  # as it hears the whole
     with pytest.raises(ValueError, match="threshold 2; expected a number from 0 to 1"):

@@ -293,10 +293,10 @@ class Remote:
         return read_index(self._stream)
 
     def data_start(self, record: TensorRecord) -> int:
-        """Where the bytes of a tensor begin: behind its record's header, whose length the header tells.
+        """Where the bytes of a tensor begin: behind its record's header, whose length the header gives.
 
         Raises:
-            NoRangesError: there is no such header; the server sent something else, or its file is damaged.
+            NoRangesError: the header is missing; the server sent something else, or its file is damaged.
         """
         try:
             return data_start(self._stream, record)

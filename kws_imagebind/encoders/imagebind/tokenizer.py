@@ -129,7 +129,7 @@ def clean(text: str) -> str:
     >>> clean("  Don’t\\n STOP &amp;amp; listen ")
     "don't stop & listen"
     """
-    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # half a surrogate pair is no text
+    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # half a surrogate pair is not text
     text = html.unescape(html.unescape("\n".join(_tidied(text.split("\n")))))
     return " ".join(text.split()).lower()
 

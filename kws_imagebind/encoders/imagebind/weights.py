@@ -133,13 +133,13 @@ class Weights:
         """Read what is in a file; no tensor yet.
 
         Raises:
-            EncoderError: it is no checkpoint.
+            EncoderError: it is not a checkpoint.
         """
         try:
             return cls._open_subset(path) if path.suffix == ".safetensors" else cls._open_whole(path)
         except Exception as error:  # there is no end to what can be wrong with a file
             raise EncoderError(
-                f"{path} holds no ImageBind weights ({in_a_line(error)}); remove it and download again"
+                f"'{path}' does not hold ImageBind weights ({in_a_line(error)}); remove it and download it again"
             ) from error
 
     @classmethod
@@ -156,7 +156,7 @@ class Weights:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             if not 0 < length < size:
-                raise CheckpointError("it is not a complete safetensors file")
+                raise CheckpointError("it is not a whole safetensors file")
             header = json.loads(file.read(length))
         if not isinstance(header, dict) or not isinstance(header.get("__metadata__"), dict):
             raise CheckpointError("it has no header as the download writes it")

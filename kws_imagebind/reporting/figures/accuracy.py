@@ -1,4 +1,4 @@
-"""Which word is taken for which, how often each is right, and how many clips there are."""
+"""The confusion matrix, the accuracy of each word and of each prompt, and the number of clips."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ THINNEST_CELL_FOR_A_DIGIT = 0.075  # inches; a number wants so much for each
 def confusion_matrix_figure(
     matrix: Tensor | np.ndarray, labels: Sequence[str], title: str, side: float = 9.5
 ) -> Figure:
-    """Which word is taken for which: a row for each spoken word, a column for each predicted one.
+    """The confusion matrix: a row for each spoken word, a column for each predicted one.
 
     The colour is the share of the row, so that words with few clips read like those with many, on a root scale that
     shows rare confusions; the numbers are clips. A row without clips is light grey.

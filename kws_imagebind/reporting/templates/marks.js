@@ -1,5 +1,5 @@
-// Reads the points and cells of figures aloud, as it were: what a mouse shows as a tooltip, a tap, a pointer or the
-// arrow keys show in the figure's <output>. A figure is `.marks`; a mark is what holds a <title>.
+// Shows what a point or a cell of a figure means, in the <output> beside the figure: under the pointer, after a tap, or
+// with the arrow keys. A figure has the class "marks"; a mark is an element with a <title>.
 (() => {
   const REACH = 28; // pixels from a finger to the mark it means
   const STEPS = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };

@@ -221,7 +221,7 @@ def test_the_folder_can_be_set_by_a_variable(
 @pytest.mark.parametrize("content", [b"", b"PK\x05\x06 and no more", b"\xff" * 300])
 def test_damaged_files_are_refused(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(EncoderError, match=f"{name} holds no ImageBind weights"):
+    with pytest.raises(EncoderError, match=f"{name}' does not hold ImageBind weights"):
         load(tmp_path)
 
 
@@ -337,7 +337,7 @@ def test_weights_of_other_widths_are_used(
     ("value", "said"),
     [
         (torch.zeros(384, 96, dtype=torch.int64), "is of the kind I64"),
-        (torch.full((384, 96), float("nan")), "no finite numbers"),
+        (torch.full((384, 96), float("nan")), "not finite numbers"),
     ],
 )
 def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, value: torch.Tensor, said: str) -> None:
@@ -359,7 +359,7 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, value: torch.Te
 def test_odd_headers_are_refused(tmp_path: Path, header: bytes) -> None:
     name = "imagebind_huge.audio-text.safetensors"
     (tmp_path / name).write_bytes(len(header).to_bytes(8, "little") + header + b"1234")
-    with pytest.raises(EncoderError, match=f"{name} holds no ImageBind weights"):
+    with pytest.raises(EncoderError, match=f"{name}' does not hold ImageBind weights"):
         load(tmp_path)
 
 
@@ -369,7 +369,7 @@ def test_odd_headers_are_refused(tmp_path: Path, header: bytes) -> None:
 def test_hostile_pickles_are_refused(tmp_path: Path, pickled: bytes) -> None:
     with zipfile.ZipFile(tmp_path / "imagebind_huge.pth", "w") as archive:
         archive.writestr("archive/data.pkl", pickled)
-    with pytest.raises(EncoderError, match="holds no ImageBind weights"):
+    with pytest.raises(EncoderError, match="does not hold ImageBind weights"):
         load(tmp_path)
 
 
