@@ -14,7 +14,9 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -38,6 +40,7 @@ from kws_imagebind.training.supervised.recipes import Recipe, TrainingError, rec
 PLAN = "plan.json"
 STANDARDISED_ON = 1_000  # training clips whose mean and deviation standardise all
 SMALLEST_BATCH = 8  # that few clips are divided into
+MIDDLE_OF = 100  # training clips of a word, whose middle stands for its text
 BATCH = 256  # clips, where nothing is learnt
 
 log = logging.getLogger(__name__)
@@ -299,16 +302,26 @@ def _card(plan: Plan, material: _Material, cost: Complexity) -> Card:
 
 
 def _middles(network: nn.Module, material: _Material, classes: int) -> Tensor:
-    """(classes, dim) the mean unit vector of each word's training clips, of unit norm itself."""
+    """(classes, dim) the mean unit vector of some training clips of each word, of unit norm itself."""
+    targets = material.training.targets
+    chosen = np.sort(np.concatenate([_spread(np.flatnonzero(targets == word)) for word in range(classes)]))
     found = []
     with torch.no_grad():
-        for start in range(0, len(material.training), BATCH):
-            rows, _ = material.training.batch(list(range(start, min(start + BATCH, len(material.training)))))
-            seen = material.front_end(rows) if material.front_end else rows
+        for start in range(0, len(chosen), BATCH):
+            rows, _ = material.training.batch(chosen[start : start + BATCH])
+            seen = _fast(material.front_end(rows)) if material.front_end else rows
             found.append(unit(network.heads(seen)[-1]))  # type: ignore[operator]
-    vectors = torch.cat(found)
-    targets = F.one_hot(torch.from_numpy(material.training.targets.copy()), classes).float()
-    return unit(targets.T @ vectors)
+    return unit(F.one_hot(torch.from_numpy(targets[chosen]), classes).float().T @ torch.cat(found))
+
+
+def _spread(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """At most `MIDDLE_OF` of some rows, spread over all."""
+    return rows[:: -(-len(rows) // MIDDLE_OF)]
+
+
+def _fast(spectrograms: Tensor) -> Tensor:
+    """In the order of memory in which processors convolve fastest."""
+    return spectrograms.contiguous(memory_format=torch.channels_last)
 
 
 def _learnt(splits: Splits, material: _Material) -> list[LearntClip]:
