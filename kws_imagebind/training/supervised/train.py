@@ -285,20 +285,22 @@ def _finish(plan: Plan, material: _Material, history: Sequence[Epoch]) -> Traine
 
 
 def _card(plan: Plan, material: _Material, cost: Complexity) -> Card:
-    named = any(CORPUS_NAME.search(each.key) for each in plan.splits.training.utterances)
-    source = plan.splits.training.name
-    # The sample's synthetic voices only borrow the corpus's manner of naming.
-    trained_on = "Speech Commands" if source == "speech-commands" or (named and source != "sample") else source
+    front_end = plan.chosen.front_end
     return Card(
         name=plan.network,
         parameters=cost.parameters,
-        sample_rate=material.base.sample_rate if material.base else plan.chosen.front_end.sample_rate,
-        trained_on=(
-            trained_on,
-            *(card_of(material.base).trained_on or () if material.base else ()),
-        ),
+        sample_rate=material.base.sample_rate if material.base else front_end.sample_rate,
+        trained_on=card_of(material.base).trained_on if material.base else _trained_on(plan.splits),
         citation="Kim et al. 2021, arXiv:2106.04140" if plan.network.startswith("bc-resnet") else "",
     )
+
+
+def _trained_on(splits: Splits) -> tuple[str, ...]:
+    """The corpus behind the training clips; what a probe learnt from is told by its protocol, not by its encoder."""
+    source = splits.training.name
+    named = any(CORPUS_NAME.search(each.key) for each in splits.training.utterances)
+    # The sample's synthetic voices only borrow the corpus's manner of naming.
+    return ("Speech Commands" if source == "speech-commands" or (named and source != "sample") else source,)
 
 
 def _middles(network: nn.Module, material: _Material, classes: int) -> Tensor:
