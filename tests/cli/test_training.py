@@ -70,6 +70,10 @@ def test_evaluate_takes_the_folder_and_leaves_out_what_trained(
     assert "of the 72 reported clips also chose what the scores rest on" in capsys.readouterr().err
     assert main([*evaluate, "--unseen", "--output", str(tmp_path / "report")]) == 0
     assert results(tmp_path / "report")["metrics"]["accuracy"] == results(residual / "report")["metrics"]["accuracy"]
+    assert main(["evaluate", "--unseen", "--no-cache", "--quiet"]) == 2
+    assert (
+        "--unseen leaves out what a network of 'train' learnt from, and 'phonebind' is none" in capsys.readouterr().err
+    )
     assert main([*evaluate[:4], "v2-35", *evaluate[5:]]) == 2
     assert "and not backward, bed, bird" in capsys.readouterr().err
 
@@ -120,6 +124,8 @@ def test_few_shot_learns_words_that_it_never_heard_on_its_vectors(
         (["residual", "--keywords", "yes"], "'yes' is the only keyword"),
         (["residual", "--data", "/nowhere"], "'/nowhere' is not a folder"),
         (["residual", "--pretrained"], "'residual' has no pre-trained weights"),
+        (["residual", "--device", "nowhere"], "device 'nowhere' is not available here"),
+        (["residual", "--devices", "64"], "64 GPUs are asked for"),
         (["probe:nothing"], "unknown encoder 'nothing'"),
     ],
 )

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from kws_imagebind.audio.spectrogram import FrontEnd
 from kws_imagebind.datasets.base import Dataset
 from kws_imagebind.embeddings.embed import embed
-from kws_imagebind.encoders.base import Encoder, EncoderError, Scorer
+from kws_imagebind.encoders.base import Encoder, EncoderError, Scorer, resolve_device
 from kws_imagebind.encoders.cards import Card, card_of
 from kws_imagebind.encoders.registry import load_encoder
 from kws_imagebind.encoders.trained import LearntClip, TrainedNetwork, TrainedRun, is_run, unit
@@ -138,6 +138,7 @@ def train(plan: Plan, progress: bool = False) -> Trained:
         NetworkError, EncoderError, AudioError, FileProblem: as their causes say.
         MetricError: a clip is in two of the parts.
     """
+    _check_devices(plan)
     _begin(plan)
     torch.manual_seed(plan.seed)
     material = _probed(plan, progress) if plan.network.partition(":")[0] == PROBE else _heard(plan, progress)
@@ -165,6 +166,16 @@ def train(plan: Plan, progress: bool = False) -> Trained:
         )
     )
     return _finish(plan, material, history)
+
+
+def _check_devices(plan: Plan) -> None:
+    """Says before any clip is read that a device is not here."""
+    if plan.device != "auto":
+        resolve_device(plan.device)
+    if plan.devices > 1 and torch.cuda.device_count() < plan.devices:
+        raise TrainingError(
+            f"{plan.devices} GPUs are asked for, and {torch.cuda.device_count()} are here; leave --devices out"
+        )
 
 
 def _begin(plan: Plan) -> None:
