@@ -96,7 +96,7 @@ def find_checkpoint(encoder: str, checkpoint: str | None, example: str) -> Check
         return Checkpoint(checkpoint, folder, _digest(folder))
     if checkpoint.startswith(("/", ".", "~")) or checkpoint.count("/") > 1:
         raise EncoderError(
-            f"'{checkpoint}' is no folder; expected one that holds a checkpoint, or a name on the Hugging Face hub "
+            f"'{checkpoint}' is not a folder; expected one that holds a checkpoint, or a name on the Hugging Face hub "
             f"such as '{example}'"
         )
     repository, _, revision = checkpoint.partition("@")
@@ -163,7 +163,7 @@ def _announced(wanted: str, repository: str, revision: str | None) -> list[str]:
     twice = ["*.bin"] if any(name.endswith(".safetensors") for name in files) else []
     unused = [*UNUSED, *twice]
     size = sum(size for name, size in files.items() if not any(fnmatch(name, pattern) for pattern in unused))
-    licence = getattr(found.card_data, "license", None) or "not told"
+    licence = getattr(found.card_data, "license", None) or "unknown"
     log.warning("fetching checkpoint '%s', %.2f GB, licence %s, from the Hugging Face hub", wanted, size / 1e9, licence)
     return unused
 

@@ -151,7 +151,7 @@ class PocketSphinx(WithoutVectors):
     def _row(self, decoder: Decoder, owners: dict[str, int], waveform: Tensor, count: int) -> list[float]:
         padded = F.pad(waveform, (0, max(0, round(SHORTEST * self.sample_rate) - len(waveform))))
         samples = (padded.clamp(-1, 1) * 32_767).round().to(torch.int16)
-        decoder.reinit_feat()  # or the mean of the clip before would be taken away from this one, and order would matter
+        decoder.reinit_feat()  # otherwise the mean of the clips before is subtracted, and their order matters
         decoder.start_utt()
         decoder.process_raw(samples.numpy().tobytes(), no_search=False, full_utt=True)
         decoder.end_utt()

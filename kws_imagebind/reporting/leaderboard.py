@@ -205,15 +205,15 @@ class Leaderboard:
             "p          of the paired test against the best on the same clips, corrected by Holm",
             "pairs      every clip against every keyword, one threshold for all: equal error rate, area under the ROC",
             f"cost       one process an encoder, {self.threads} thread{'s' if self.threads > 1 else ''}; ms a clip "
-            "with reading and decoding, by the clock and of all threads; memory is the peak of the process with Python and "
-            "torch",
+            "with reading and decoding, by the clock and of all threads; memory is the peak of the process with Python "
+            "and torch",
         ]
         if any(row.auroc for row in self.rows):
             found.append("open set   AUROC of the best score: clips of the keywords against all others of the data set")
         return found + [f"warning    {warning}" for warning in self.warnings]
 
     def _published_rows(self) -> list[tuple[str, ...]]:
-        rows = [
+        rows: list[tuple[str, ...]] = [
             (each.system, f"accuracy {_share(each.accuracy)}", f"n = {each.n:,}" if each.n else "n not told",
              "trained on these words" if each.supervised else "zero-shot", each.source)
             for each in sorted(self.published, key=lambda each: -each.accuracy)

@@ -114,7 +114,7 @@ def test_a_registered_model_as_an_encoder_equals_itself(monkeypatch: pytest.Monk
 def test_what_mteb_cannot_load_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(EncoderError, match="'mteb' needs a model after a colon"):
         load_encoder("mteb")
-    with pytest.raises(EncoderError, match="has no model 'laion/larger_clap_generl' .did you mean laion/larger_clap"):
+    with pytest.raises(EncoderError, match=r"has no model 'laion/larger_clap_generl' \(did you mean laion/larger_clap"):
         load_encoder("mteb:laion/larger_clap_generl")
     monkeypatch.setattr(mteb, "get_model", lambda name, device: Registered(["text"]))
     with pytest.raises(
