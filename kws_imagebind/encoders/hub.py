@@ -120,7 +120,7 @@ def _fetched(encoder: str, repository: str, revision: str | None) -> Path:
         try:
             return Path(snapshot_download(repository, revision=revision, local_files_only=True))
         except LocalEntryNotFoundError:
-            if _is_offline():
+            if is_offline():
                 raise
         unused = _announced(wanted, repository, revision)
         return Path(snapshot_download(repository, revision=revision, ignore_patterns=unused))
@@ -137,7 +137,7 @@ def _fetched(encoder: str, repository: str, revision: str | None) -> Path:
         ) from error
     except Exception as error:  # the hub's library has used several libraries for its requests, each with its errors
         known = f" ({KNOWN[repository]})" if repository in KNOWN else ""
-        where = "HF_HUB_OFFLINE is set" if _is_offline() else "the Hugging Face hub cannot be reached"
+        where = "HF_HUB_OFFLINE is set" if is_offline() else "the Hugging Face hub cannot be reached"
         command = f"hf download {repository}" + (f" --revision {revision}" if revision else "")
         raise EncoderError(
             f"checkpoint '{wanted}'{known} is not in the Hugging Face cache, and {where}; fetch it with '{command}' "
@@ -145,7 +145,8 @@ def _fetched(encoder: str, repository: str, revision: str | None) -> Path:
         ) from error
 
 
-def _is_offline() -> bool:
+def is_offline() -> bool:
+    """Whether the user has told the hub's library to stay off the network."""
     from huggingface_hub import constants
 
     return bool(constants.HF_HUB_OFFLINE)

@@ -334,7 +334,7 @@ def test_what_the_hub_refuses_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     response = httpx.Response(404, request=httpx.Request("GET", "http://127.0.0.1/"))
-    monkeypatch.setattr(hub, "_is_offline", lambda: False)
+    monkeypatch.setattr(hub, "is_offline", lambda: False)
     for error, sentence in (
         (RevisionNotFoundError("no", response=response), "checkpoint 'laion/x' has no revision 'v9'; leave out '@v9'"),
         (RepositoryNotFoundError("no", response=response), "there is no checkpoint 'laion/x@v9' on the Hugging Face"),
@@ -371,7 +371,7 @@ def test_a_fetch_says_its_size_and_licence_and_leaves_out_what_is_not_needed(
         siblings=[SimpleNamespace(rfilename=name, size=size) for name, size in sizes.items()],
         card_data=SimpleNamespace(license="mit"),
     )
-    monkeypatch.setattr(hub, "_is_offline", lambda: False)
+    monkeypatch.setattr(hub, "is_offline", lambda: False)
     monkeypatch.setattr(HfApi, "model_info", lambda *_, **__: info)
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
     load_encoder("ctc:laion/x@v9", device="cpu")
