@@ -129,8 +129,8 @@ def _fetch(url: str, path: Path) -> None:
         except (OSError, RuntimeError) as error:  # no connection, a full disk, a broken download
             why = f"they cannot be fetched ({' '.join(str(error).split())[:120]})"
     raise EncoderError(
-        f'the weights of GLAP ({SIZE}) are not on this machine, and {why}; fetch them with "{FETCH}" where there is a '
-        "network, or name a checkpoint file: 'glap:FILE'"
+        f'the weights of GLAP ({SIZE}) are not on this machine, and {why}; fetch them with "{FETCH}" where there is '
+        "a network, or name a checkpoint file: 'glap:FILE'"
     )
 
 

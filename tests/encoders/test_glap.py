@@ -67,7 +67,7 @@ def test_missing_weights_are_one_sentence(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     with pytest.raises(EncoderError, match=r"GLAP \(about 3.4 GB, Apache-2.0\) are not .* and HF_HUB_OFFLINE is set; "):
         load_encoder("glap")
-    with pytest.raises(EncoderError, match="there is no checkpoint file 'nowhere.pt'"):
+    with pytest.raises(EncoderError, match=r"there is no checkpoint file 'nowhere\.pt'"):
         load_encoder("glap:nowhere.pt")
     monkeypatch.setattr("kws_imagebind.encoders.glap.is_offline", lambda: False)
 

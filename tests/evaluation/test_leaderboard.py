@@ -18,7 +18,8 @@ from kws_imagebind.metrics.classification import MetricError
 from kws_imagebind.metrics.intervals import wilson
 from kws_imagebind.metrics.paired import compare_paired, holm
 from kws_imagebind.metrics.pairs import pair_metrics
-from kws_imagebind.reporting.leaderboard import Leaderboard, Row, ranked
+from kws_imagebind.reporting.leaderboard import Leaderboard, LeaderboardError, Row, ranked, read_leaderboard
+from kws_imagebind.reporting.report import load_report
 
 USERS = '''
 import os, signal
@@ -141,7 +142,7 @@ def test_published_results_stand_apart_and_have_sources() -> None:
     found = three()
     content = found.as_dict()
     assert {each["system"] for each in content["published_pairs"]} == {
-        "CMCD", "CED (Flexible KWS)", "PhonMatchNet", "SLiCK",
+        "CMCD", "CED (Flexible KWS)", "PhonMatchNet", "PhonMatchNet, again", "SLiCK, again", "SLiCK-EPS",
     }  # fmt: skip
     assert all(each["source"] for each in content["published"] + content["published_pairs"])
     assert not {each["encoder"] for each in content["rows"]} & {each["system"] for each in content["published"]}
@@ -167,6 +168,46 @@ def test_files_hold_the_same_numbers(tmp_path: Path) -> None:
     page = (tmp_path / "leaderboard.html").read_text()
     assert "&lt;c&gt;" in page and "<c>" not in page and "has no &lt;audio&gt; side" in page
     assert "http" not in page and "data:image/png;base64," in page  # it needs nothing else
+
+
+def test_a_leaderboard_comes_back_from_its_json(tmp_path: Path) -> None:
+    found = three()
+    found.save(tmp_path)
+    again = read_leaderboard(tmp_path / "leaderboard.json")
+    assert again.table == found.table and str(again) == str(found)
+    assert found.table[1][2] == "best" and found.table[0][2] == "p"
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"), [("[", "Expecting value"), ("{}", "the field 'rows' is missing"), ('{"rows": [1]}', "int")]
+)
+def test_a_file_that_is_not_a_leaderboard_is_one_sentence(text: str, wrong: str, tmp_path: Path) -> None:
+    (tmp_path / "leaderboard.json").write_text(text)
+    with pytest.raises(LeaderboardError, match=rf"^leaderboard\.json is not a leaderboard: .*{wrong}"):
+        read_leaderboard(tmp_path / "leaderboard.json")
+
+
+def test_the_report_of_a_run_shows_the_leaderboard_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "predictions.csv").write_text("path,label,prediction,score\na.wav,yes,yes,0.9\nb.wav,no,yes,0.8\n")
+    three().save(tmp_path)
+    report = load_report(tmp_path)
+    page, text = report.html(), report.markdown()
+    assert "<h2>Leaderboard</h2>" in page and "&lt;c&gt;" in page and "d was not measured: has no &lt;audio&gt;" in page
+    table = [line for line in text.splitlines() if line.startswith("| ") and "best" in line]
+    assert len(table) == 1 and table[0].startswith("| b | ") and table[0].endswith(" |")
+    (tmp_path / "leaderboard.json").write_text("{}")
+    assert any(
+        "The leaderboard is not shown: leaderboard.json is not" in each for each in load_report(tmp_path).notices
+    )
+
+
+def test_the_command_adds_the_section_to_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = ["--keywords", "yes,no", "--limit", "4", "--quiet", "--output", str(tmp_path)]
+    assert main(["evaluate", "--no-cache", *data]) == 0
+    assert "<h2>Leaderboard</h2>" not in (tmp_path / "report.html").read_text()
+    assert main(["leaderboard", "phonebind", *data]) == 0
+    assert "report.html" in capsys.readouterr().err
+    assert "<h2>Leaderboard</h2>" in (tmp_path / "report.html").read_text()
 
 
 def test_nothing_measured_ends_with_an_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
