@@ -37,7 +37,9 @@ class MtebEncoder:
         sides = {"audio", "text"} - set(meta.modalities)
         if sides:
             has = ", ".join(meta.modalities)
-            raise EncoderError(f"MTEB's model '{name}' has no {' and no '.join(sorted(sides))} side; it has {has}")
+            raise EncoderError(
+                f"MTEB's model '{name}' has no {' and no '.join(sorted(sides))} side, only {has}; take one with both"
+            )
         self.dim = int(self._encoded(["yes"], "text").shape[1])
         self.fingerprint = f"mteb-{version('mteb')}-{name}-{meta.revision}"
         trained = meta.training_datasets

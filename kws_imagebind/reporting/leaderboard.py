@@ -303,9 +303,10 @@ def read_leaderboard(path: Path) -> Leaderboard:
 
 def _row(content: dict[str, Any]) -> Row:
     trained, against = content["trained_on"], content["against_best"]
+    fields: dict[str, Any] = {name: content[name] for name in _PLAIN}
+    fields |= {name: content[name] and _restored(content[name]) for name in _INTERVALS}
     return Row(
-        **{name: content[name] for name in _PLAIN},
-        **{name: content[name] and _restored(content[name]) for name in _INTERVALS},
+        **fields,
         trained_on=None if trained is None else tuple(trained),
         templates=tuple(content["templates"]),
         hits={},
@@ -315,8 +316,8 @@ def _row(content: dict[str, Any]) -> Row:
 
 
 def _restored(content: dict[str, Any]) -> Interval:
-    limits = [math.nan if content[name] is None else content[name] for name in ("estimate", "low", "high")]
-    return Interval(*limits, content["n"], content["method"], content["confidence"])
+    low, estimate, high = (math.nan if content[name] is None else content[name] for name in ("low", "estimate", "high"))
+    return Interval(estimate, low, high, content["n"], content["method"], content["confidence"])
 
 
 def ranked(

@@ -48,7 +48,7 @@ def killed(device="auto"):
 def board(tmp_path_factory: pytest.TempPathFactory) -> tuple[Leaderboard, str]:
     path = tmp_path_factory.mktemp("users") / "users.py"
     path.write_text(USERS)
-    names = [f"{path}:deaf", f"{path}:broken", "phonebind", f"{path}:killed", "fonebind"]
+    names = [f"{path}:deaf", f"{path}:broken", "phonebind", f"{path}:killed"]
     return leaderboard(names, Request("sample", keywords="yes,no,seven", device="cpu")), str(path)
 
 
@@ -81,7 +81,6 @@ def test_one_that_fails_says_why_and_the_rest_go_on(board: tuple[Leaderboard, st
     found, path = board
     assert len(found.rows) == 2
     assert found.failed[f"{path}:broken"] == "RuntimeError: the licence server is asleep"
-    assert found.failed["fonebind"].startswith("unknown encoder 'fonebind' (did you mean phonebind?)")
     assert found.failed[f"{path}:killed"].startswith("its process was ended by signal 9, as when memory runs out")
 
 
@@ -201,19 +200,25 @@ def test_the_report_of_a_run_shows_the_leaderboard_beside_it(tmp_path: Path) -> 
     )
 
 
-def test_the_command_adds_the_section_to_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = ["--keywords", "yes,no", "--limit", "4", "--quiet", "--output", str(tmp_path)]
+def test_the_command_prints_json_and_adds_a_section_to_a_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = ["--keywords", "yes,no", "--quiet", "--json", "--output", str(tmp_path)]
     assert main(["evaluate", "--no-cache", *data]) == 0
+    own = json.loads(capsys.readouterr().out)
     assert "<h2>Leaderboard</h2>" not in (tmp_path / "report.html").read_text()
     assert main(["leaderboard", "phonebind", *data]) == 0
-    assert "report.html" in capsys.readouterr().err
-    assert "<h2>Leaderboard</h2>" in (tmp_path / "report.html").read_text()
+    told = capsys.readouterr()
+    content = json.loads(told.out)
+    assert content["chance"] == 0.5 and content["rows"][0]["encoder"] == "phonebind" and content["n"] == 18
+    assert content["rows"][0]["accuracy"]["estimate"] == own["metrics"]["accuracy"]["estimate"]
+    assert "report.html" in told.err and "<h2>Leaderboard</h2>" in (tmp_path / "report.html").read_text()
 
 
 def test_nothing_measured_ends_with_an_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert main(["leaderboard", "nothing", "--output", str(tmp_path), "--quiet"]) == 2
+    assert main(["leaderboard", "fonebind", "--output", str(tmp_path), "--quiet"]) == 2
     told = capsys.readouterr()
-    assert "failed     nothing: unknown encoder 'nothing'" in told.out
+    assert "failed     fonebind: unknown encoder 'fonebind' (did you mean phonebind?)" in told.out
     assert "no encoder could be measured" in told.err
 
 
@@ -222,9 +227,3 @@ def test_bad_requests_are_refused_before_any_process(capsys: pytest.CaptureFixtu
         leaderboard(["phonebind", "phonebind"], Request("sample"))
     assert main(["leaderboard", "phonebind", "--task", "sc36"]) == 2
     assert "unknown task 'sc36'" in capsys.readouterr().err
-
-
-def test_the_command_line_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["leaderboard", "phonebind", "--keywords", "yes,no", "--json", "--quiet"]) == 0
-    content = json.loads(capsys.readouterr().out)
-    assert content["chance"] == 0.5 and content["rows"][0]["encoder"] == "phonebind" and content["n"] == 18
