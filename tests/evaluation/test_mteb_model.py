@@ -22,7 +22,7 @@ from mteb.models.model_meta import ModelMeta  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("default")  # notices of other libraries about their own future
 
-WORDS = ["yes", "no", "seven", "wow"]
+WORDS = ["yes", "no", "seven", "wow", "on", "off"]  # the last two are said in two ways each
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +73,17 @@ def test_mteb_s_run_of_phonebind_equals_ours_to_the_clip(tmp_path: Path) -> None
     assert [WORDS[int(np.argmax(each))] for each in predictions] == [line.prediction for line in own.predictions]
     scores = np.array(predictions)
     assert np.allclose(scores.max(1), [line.score for line in own.predictions], atol=1e-5)
+
+
+def test_pairs_of_vectors_are_compared_as_the_matrix_is() -> None:
+    model = kws.mteb_model("phonebind", device="cpu")
+    texts = torch.utils.data.DataLoader([{"text": word} for word in WORDS], batch_size=4)  # type: ignore[arg-type]
+    found = model.encode(texts, task_metadata=None, hf_split="test", hf_subset="default")  # type: ignore[arg-type]
+    dim = load_encoder("phonebind", device="cpu").dim
+    assert found.shape == (len(WORDS), 2 * dim)  # type: ignore[union-attr]
+    turned = found[::-1].copy()  # type: ignore[index]
+    assert torch.allclose(model.similarity_pairwise(found, turned), model.similarity(found, turned).diagonal())
+    assert torch.allclose(model.similarity(found, found).diagonal(), torch.ones(len(WORDS)), atol=1e-5)
 
 
 def test_prompts_are_the_encoder_s_own(tone_encoder: object) -> None:
