@@ -25,7 +25,7 @@ def add_leaderboard(commands: argparse._SubParsersAction) -> None:
     run = command.add_argument_group("run")
     run.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, mps")
     run.add_argument("--precision", default="auto", metavar="P", help="auto, fp32, bf16, fp16, int8")
-    run.add_argument("--checkpoints", type=Path, metavar="DIR", help="folder of downloaded weights")
+    run.add_argument("--checkpoints", type=Path, metavar="DIR", help="folder of ImageBind's downloaded weights")
     run.add_argument("--batch-size", type=positive, default=64, metavar="N", help="clips at once (default 64)")
     run.add_argument(
         "--output", type=Path, metavar="DIR", help="write JSON, CSV, HTML, PNG and a section of the report there"

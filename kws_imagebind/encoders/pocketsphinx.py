@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from kws_imagebind.encoders.base import EncoderError, check_waveforms
 from kws_imagebind.encoders.cards import Card
+from kws_imagebind.encoders.hub import needs
 from kws_imagebind.encoders.scorer import WithoutVectors
 from kws_imagebind.models.letter_to_sound import LetterToSound
 from kws_imagebind.text.keywords import spoken
@@ -73,10 +74,7 @@ class PocketSphinx(WithoutVectors):
         try:
             import pocketsphinx
         except ModuleNotFoundError as error:
-            raise EncoderError(
-                "encoder 'pocketsphinx' needs the package pocketsphinx; install it with "
-                "'pip install pocketsphinx' or this package with its extra 'pocketsphinx'"
-            ) from error
+            raise needs("pocketsphinx", "pocketsphinx", "pocketsphinx") from error
         self._package = pocketsphinx
         self._model = Path(pocketsphinx.get_model_path("en-us"))
         self.fingerprint = f"pocketsphinx-{version('pocketsphinx')}-{PREPROCESSING}-{PHONE_LOOP_PROBABILITY:g}"

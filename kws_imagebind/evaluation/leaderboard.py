@@ -37,7 +37,7 @@ class Request:
         limit: clips of a random subset; None takes all.
         seed: of the subset.
         device, precision: as `load_encoder`.
-        checkpoints: folder of downloaded weights.
+        checkpoints: folder of ImageBind's downloaded weights.
         batch_size: clips at once.
         on_error: "raise" makes an encoder fail at the first unusable recording, "skip" leaves it out.
     """
@@ -146,7 +146,7 @@ def measure(encoder: str, request: Request) -> dict[str, Any]:
     from kws_imagebind.metrics.pairs import pair_metrics
 
     dataset = request.load()
-    options = {"weights": Path(request.checkpoints)} if request.checkpoints else {}
+    options = {"weights": Path(request.checkpoints)} if request.checkpoints and encoder == "imagebind" else {}
     started = time.perf_counter()
     model = load_encoder(encoder, device=request.device, precision=request.precision, **options)
     loaded = time.perf_counter() - started

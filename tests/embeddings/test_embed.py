@@ -414,7 +414,7 @@ def _stored(cache: Path) -> int:
         return 0
 
 
-def test_progress_is_told_to_whoever_asks(tone_encoder: ToneEncoder, tones: Path, tmp_path: Path) -> None:
+def test_progress_is_given_to_those_who_ask(tone_encoder: ToneEncoder, tones: Path, tmp_path: Path) -> None:
     dataset, told = load_dataset("folder", root=tones), []
     embed(tone_encoder, dataset, cache=tmp_path, batch_size=10, progress=lambda *counts: told.append(counts))
     assert told == [(0, 24), (10, 24), (20, 24), (24, 24)]
