@@ -186,7 +186,7 @@ class Leaderboard:
 
     def __str__(self) -> str:
         parts = [self.headline, "", _aligned(self.table)]
-        parts += ["", *self.remarks]
+        parts += ["", *(f"{about:11}{remark}" for about, remark in self.remarks)]
         parts += [f"failed     {encoder}: {reason}" for encoder, reason in self.failed.items()]
         if published := self.others:
             parts += ["", "published by others, on other clips than these:", _aligned(published)]
@@ -201,20 +201,25 @@ class Leaderboard:
         )
 
     @property
-    def remarks(self) -> list[str]:
-        """What the columns mean, and how the numbers were made."""
+    def remarks(self) -> list[tuple[str, str]]:
+        """What the columns mean and how the numbers were made: what it is about, and a sentence."""
         how = "by speaker" if self.speakers else "clips taken as independent, for speakers are unknown"
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
         found = [
-            f"intervals  95 %, {how}",
-            "p          of the paired test against the best on the same clips, corrected by Holm",
-            "pairs      every clip against every keyword, one threshold for all: equal error rate, area under the ROC",
-            f"cost       one process an encoder, {self.threads} thread{'s' if self.threads > 1 else ''}; ms a clip "
-            "with reading and decoding, by the clock and of all threads; memory is the peak of the process with Python "
-            "and torch",
+            ("intervals", f"95 %, {how}"),
+            ("p", "of the paired test against the best on the same clips, corrected by Holm"),
+            ("pairs", "every clip against every keyword, one threshold for all: equal error rate, area under the ROC"),
+            (
+                "cost",
+                f"one process an encoder, {threads}; ms a clip with reading and decoding, by the clock and of all threads; "
+                "memory is the peak of the process with Python and torch",
+            ),
         ]
         if any(row.auroc for row in self.rows):
-            found.append("open set   AUROC of the best score: clips of the keywords against all others of the data set")
-        return found + [f"warning    {warning}" for warning in self.warnings]
+            found.append(
+                ("open set", "AUROC of the best score: clips of the keywords against all others of the data set")
+            )
+        return found + [("warning", warning) for warning in self.warnings]
 
     @property
     def table(self) -> list[tuple[str, ...]]:
@@ -246,7 +251,7 @@ class Leaderboard:
             f"<section><h2>{escape(self.headline)}</h2>",
             _html_table(self.table[0], self.table[1:]),
             f'<p><img alt="Accuracy of each encoder with its interval" src="{picture}"></p>' if picture else "",
-            "<ul>", *(f"<li>{escape(' '.join(remark.split()))}</li>" for remark in self.remarks), "</ul></section>",
+            "<ul>", *(f"<li><b>{about}</b>: {escape(remark)}</li>" for about, remark in self.remarks), "</ul></section>",
         ]  # fmt: skip
         if self.failed:
             listed = "".join(f"<li><b>{escape(name)}</b>: {escape(why)}</li>" for name, why in self.failed.items())
