@@ -211,8 +211,8 @@ class Leaderboard:
             ("pairs", "every clip against every keyword, one threshold for all: equal error rate, area under the ROC"),
             (
                 "cost",
-                f"one process an encoder, {threads}; ms a clip with reading and decoding, by the clock and of all threads; "
-                "memory is the peak of the process with Python and torch",
+                f"one process an encoder, {threads}; ms a clip with reading and decoding, by the clock and of all "
+                "threads; memory is the peak of the process with Python and torch",
             ),
         ]
         if any(row.auroc for row in self.rows):
@@ -247,11 +247,12 @@ class Leaderboard:
         Args:
             picture: a PNG as a data URL; empty for none.
         """
+        remarks = [f"<li><b>{about}</b>: {escape(remark)}</li>" for about, remark in self.remarks]
         parts = [
             f"<section><h2>{escape(self.headline)}</h2>",
             _html_table(self.table[0], self.table[1:]),
             f'<p><img alt="Accuracy of each encoder with its interval" src="{picture}"></p>' if picture else "",
-            "<ul>", *(f"<li><b>{about}</b>: {escape(remark)}</li>" for about, remark in self.remarks), "</ul></section>",
+            "<ul>", *remarks, "</ul></section>",
         ]  # fmt: skip
         if self.failed:
             listed = "".join(f"<li><b>{escape(name)}</b>: {escape(why)}</li>" for name, why in self.failed.items())
