@@ -60,12 +60,12 @@ class Checkpoint:
 
     def card(self, name: str, model: nn.Module, sample_rate: int, citation: str = "") -> Card:
         """What is known of it: the licence and the data sets that the repository's own card names."""
-        told = _front_matter(self.folder)
-        datasets = told.get("datasets")
+        front = _front_matter(self.folder)
+        datasets = front.get("datasets")
         return Card(
             name=name,
             url=str(self.folder) if Path(self.name).is_dir() else f"https://huggingface.co/{self.name}",
-            licence=str(told.get("license") or ""),
+            licence=str(front.get("license") or ""),
             parameters=sum(parameter.numel() for parameter in model.parameters()),
             bytes=self.bytes,
             sample_rate=sample_rate,
@@ -146,7 +146,7 @@ def _fetched(encoder: str, repository: str, revision: str | None) -> Path:
 
 
 def is_offline() -> bool:
-    """Whether the user has told the hub's library to stay off the network."""
+    """Whether HF_HUB_OFFLINE keeps the hub's library off the network."""
     from huggingface_hub import constants
 
     return bool(constants.HF_HUB_OFFLINE)
@@ -248,9 +248,9 @@ def running(name: str) -> Iterator[None]:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    told = str(error).casefold()
+    text = str(error).casefold()
     return (
-        isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in told or "out of memory" in told
+        isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in text or "out of memory" in text
     )
 
 

@@ -28,7 +28,7 @@ PREPROCESSING = "omni-1"  # to be changed with anything on the way from a wavefo
 QUERY, DOCUMENT = "query", "document"  # prompts of words and of clips, where a checkpoint has them
 TASK = "retrieval"  # of models with an adapter for each task, such as jina-embeddings-v5-omni
 PADDING = "as the checkpoint's own processor does"
-SAMPLE_RATE = 16_000  # Hz, where a checkpoint's processor names none; sentence-transformers is told it with each clip
+SAMPLE_RATE = 16_000  # Hz, where a checkpoint's processor names none; it goes along with each clip
 
 
 class OmniEncoder:

@@ -28,7 +28,7 @@ class Row:
     Attributes:
         encoder: as the user wrote it.
         kind: of the protocol: "zero-shot", "likelihood", ...
-        saw_words: whether the encoder learnt from Speech Commands; None where nobody says.
+        saw_words: whether the encoder learnt from Speech Commands; None where that is unknown.
         accuracy, macro: with their intervals.
         pair_eer, pair_auc: of every clip against every keyword, pooled.
         auroc: of telling keywords from outsiders by the best score; None where the data set has no outsiders.
