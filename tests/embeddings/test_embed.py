@@ -30,6 +30,8 @@ from kws_imagebind.embeddings import store
 from kws_imagebind.embeddings.embed import embed
 from kws_imagebind.embeddings.store import FILE, CacheError, EmbeddingStore
 from kws_imagebind.encoders import EncoderError, load_encoder
+from kws_imagebind.evaluation.evaluate import evaluate
+from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
 from tests.conftest import ToneEncoder
 
 
@@ -328,6 +330,8 @@ def test_digital_silence_is_encoded_and_listed_unless_its_label_is_silence(tmp_p
     for _ in range(2):  # a cache does not hide it
         audio = embed(encoder, dataset, cache=tmp_path / "cache")
         assert len(audio) == 4 and audio.silent == ("yes/a.wav", "yes/b.wav")
+    result = evaluate(ZeroShotClassifier(encoder, dataset.keywords)(audio), audio)
+    assert result.n == 4 and any("2 of 4 clips hold only silence" in warning for warning in result.warnings)
 
 
 def test_what_is_not_an_encoder_is_named_before_any_audio_is_read(tones: Path) -> None:
