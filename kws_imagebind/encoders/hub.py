@@ -33,6 +33,10 @@ KNOWN = {
     "facebook/wav2vec2-base-960h": "0.4 GB, Apache-2.0",
     "openai/whisper-tiny": "0.15 GB, Apache-2.0",
     "openai/whisper-base": "0.3 GB, Apache-2.0",
+    "jinaai/jina-embeddings-v5-omni-nano": "0.9 B parameters, CC-BY-NC-4.0",
+    "jinaai/jina-embeddings-v5-omni-small": "1.7 B parameters, CC-BY-NC-4.0",
+    "Haon-Chen/e5-omni-3B": "3 B parameters, MIT",
+    "Haon-Chen/e5-omni-7B": "7 B parameters, MIT",
 }
 _BLOCK = 1 << 20  # bytes read at once
 
