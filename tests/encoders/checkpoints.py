@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-import transformers
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import (
+
+transformers = pytest.importorskip("transformers")  # doctests look into every file
+
+from tokenizers import Tokenizer, models, pre_tokenizers  # noqa: E402
+from transformers import (  # noqa: E402
     BertConfig,
     BertModel,
     ClapConfig,
