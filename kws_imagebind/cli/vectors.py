@@ -13,12 +13,15 @@ from kws_imagebind.cli.options import (
     add_encoder_options,
     add_run_options,
     check_folder,
+    check_table,
     chosen_dataset,
     chosen_encoder,
     chosen_templates,
     embed_clips,
+    is_table,
     positive,
     say,
+    table_of,
 )
 
 if TYPE_CHECKING:
@@ -236,10 +239,8 @@ def _options(strength: str | None) -> dict[str, float | str]:
 
 def _clips(arguments: argparse.Namespace, name: str | None) -> tuple[Encoder | None, Embeddings, list[Embeddings]]:
     """The encoder, the clips to report on, and those to learn from."""
-    from kws_imagebind.embeddings.table import is_table
-
-    if arguments.data and is_table(arguments.data):
-        reported = _restricted_table(arguments, arguments.data)
+    if is_table(arguments):
+        reported = table_of(arguments)
         encoder = encoder_of(arguments, name, reported)
     else:
         dataset = chosen_dataset(arguments)
@@ -268,26 +269,8 @@ def encoder_of(arguments: argparse.Namespace, name: str | None, audio: Embedding
             raise
         say(f"encoder '{audio.encoder}' of the table is not available, so nothing can use text: {error}")
         return None
-    if encoder.fingerprint != audio.fingerprint:
-        raise EncoderError(
-            f"the table's vectors are of encoder '{audio.encoder}' ({audio.fingerprint}), and not of '{encoder.name}' "
-            f"({encoder.fingerprint}); encode the clips again, or name the table's encoder and precision"
-        )
+    check_table(audio, encoder)
     return encoder
-
-
-def _restricted_table(arguments: argparse.Namespace, path: Path) -> Embeddings:
-    """The clips of a table that say one of the chosen keywords."""
-    from kws_imagebind.embeddings import table
-    from kws_imagebind.text.keywords import KeywordError, parse_keywords
-    from kws_imagebind.text.tasks import task
-
-    if arguments.task and arguments.keywords:
-        raise KeywordError("a task and keywords are given; expected one of the two, for a task is a list of keywords")
-    audio = table.load(path)
-    if arguments.keywords:
-        return table.restricted(audio, parse_keywords(arguments.keywords))
-    return table.restricted(audio, task(arguments.task).keywords, arguments.task) if arguments.task else audio
 
 
 def _check_support(arguments: argparse.Namespace, dataset: Dataset) -> None:

@@ -402,14 +402,18 @@ def restricted(audio: Embeddings, keywords: Sequence[str], task: str = "custom")
         DatasetError: no clip says any of them.
     """
     chosen = select(audio.utterances, keywords, f"data set '{audio.dataset.name}'")
-    kept = {utterance.key: utterance for utterance in chosen}
+    return only(audio, replace(audio.dataset, utterances=chosen, keywords=tuple(keywords), task=task))
+
+
+def only(audio: Embeddings, dataset: Dataset) -> Embeddings:
+    """The clips of a part of the data set that some embeddings are of; contents and vectors stay as they are."""
+    kept = {utterance.key for utterance in dataset.utterances}
     rows = [row for row, utterance in enumerate(audio.utterances) if utterance.key in kept]
-    dataset = replace(audio.dataset, utterances=chosen, keywords=tuple(keywords), task=task)
     return replace(
         audio,
         features=audio.features[rows],
         targets=dataset.targets,
-        utterances=chosen,
+        utterances=dataset.utterances,
         dataset=dataset,
         contents=tuple(audio.contents[row] for row in rows) if audio.contents else (),
         silent=tuple(key for key in audio.silent if key in kept),
