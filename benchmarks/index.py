@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,12 +77,11 @@ def timed(call: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def compare(n: int, dim: int, kinds: list[Kind], queries: int = 64) -> list[Outcome]:
-    """Every way to search the same vectors, the plain product first."""
+def compare(n: int, dim: int, kinds: list[Kind], queries: int = 64) -> Iterator[Outcome]:
+    """Every way to search the same vectors, the plain product first; each as soon as it is measured."""
     vectors, asked = clusters(n, dim, queries)
     matrix, rows = torch.from_numpy(vectors), torch.from_numpy(asked)
     exact = (rows @ matrix.T).topk(TOP, dim=1).indices.numpy()
-    outcomes = []
     for kind in (None, *kinds):
         build, megabytes, recall, index = 0.0, vectors.nbytes / 1e6, 1.0, None
         if kind is not None:
@@ -93,9 +92,8 @@ def compare(n: int, dim: int, kinds: list[Kind], queries: int = 64) -> list[Outc
             recall = float(np.mean([np.isin(a, b).mean() for a, b in zip(exact, found, strict=True)]))
             megabytes = size(index)
         single, batch = turns(index, matrix, asked)
-        outcomes.append(Outcome(kind or "torch product", build, megabytes, single, batch, recall))
+        yield Outcome(kind or "torch product", build, megabytes, single, batch, recall)
         del index  # one index in memory at a time
-    return outcomes
 
 
 def turns(index: VectorIndex | None, matrix: torch.Tensor, asked: NDArray[np.float32]) -> tuple[float, float]:
@@ -125,15 +123,16 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=192)
     parser.add_argument("--kinds", default="exact,ivf,hnsw", help="with commas between")
     arguments = parser.parse_args()
-    outcomes = compare(arguments.n, arguments.dim, arguments.kinds.split(","))
-    plain = outcomes[0]
     print(f"{arguments.n:,} vectors of {arguments.dim}, {torch.get_num_threads()} threads, best {TOP}, 64 queries")
-    print(f"{'':<14} {'one query':>18} {'each of 64':>18} {'recall':>8} {'memory':>10} {'build':>8}")
-    for each in outcomes:
+    print(f"{'':<14} {'one query':>18} {'each of 64':>18} {'recall':>8} {'memory':>10} {'build':>8}", flush=True)
+    plain = None
+    for each in compare(arguments.n, arguments.dim, arguments.kinds.split(",")):
+        plain = plain or each
         single, batch = each.milliseconds / plain.milliseconds, each.batch / plain.batch
         print(
             f"{each.name:<14} {each.milliseconds:8.2f} ms ({single:4.2f}) {each.batch:8.2f} ms ({batch:4.2f}) "
-            f"{100 * each.recall:6.1f} % {each.megabytes:7,.0f} MB {each.build:6.1f} s"
+            f"{100 * each.recall:6.1f} % {each.megabytes:7,.0f} MB {each.build:6.1f} s",
+            flush=True,
         )
 
 
