@@ -7,7 +7,7 @@
 The clips are symbolic links to the real clips of Speech Commands. By default the encoder is a cheap one of this file
 (the spectrum of a clip, 192 numbers), so that reading, decoding, writing and joining are what is measured; PhoneBind
 takes some hundred clips a second of a core besides. Each size is a process of its own, and its memory is its own peak
-(VmHWM). Of Ray it is that of the process that was started, without its workers.
+(VmHWM). Of Ray both are those of the process that was started, without its workers.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -55,12 +56,14 @@ class Cost:
     Attributes:
         clips: encoded.
         seconds: from start to end, imports included.
+        processor: seconds of all its threads; other work on the machine does not change them much.
         megabytes: peak of the process.
         table: bytes of the table.
     """
 
     clips: int
     seconds: float
+    processor: float
     megabytes: float
     table: int
 
@@ -80,7 +83,7 @@ def link(clips: Sequence[Path], count: int, root: Path) -> None:
 
 def embedding(root: Path, count: int, output: Path, more: Sequence[str]) -> Cost:
     """One run of the command."""
-    started = time.perf_counter()
+    started, before = time.perf_counter(), processor()
     asked = ["embed", "--data", str(root), "--output", str(output), "--no-cache", "--quiet", *more]
     run = subprocess.run(
         [sys.executable, "-c", PROBE, *asked], capture_output=True, text=True, check=False, timeout=LIMIT,
@@ -89,14 +92,21 @@ def embedding(root: Path, count: int, output: Path, more: Sequence[str]) -> Cost
     if run.returncode:
         raise SystemExit(run.stderr)
     megabytes = int(run.stderr.splitlines()[-1]) / 1e6
-    return Cost(count, time.perf_counter() - started, megabytes, output.stat().st_size)
+    seconds = time.perf_counter() - started
+    return Cost(count, seconds, processor() - before, megabytes, output.stat().st_size)
+
+
+def processor() -> float:
+    """Seconds that processes took which this one started and which have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def slope(costs: Sequence[Cost]) -> tuple[float, float]:
-    """Between the smallest and the largest run: milliseconds and bytes of memory for a clip more."""
+    """Between the smallest and the largest run: milliseconds of processor and bytes of memory for a clip more."""
     first, last = costs[0], costs[-1]
     more = last.clips - first.clips
-    return 1000 * (last.seconds - first.seconds) / more, 1e6 * (last.megabytes - first.megabytes) / more
+    return 1000 * (last.processor - first.processor) / more, 1e6 * (last.megabytes - first.megabytes) / more
 
 
 def main() -> None:
@@ -120,13 +130,13 @@ def main() -> None:
             cost = embedding(root, size, Path(folder) / f"{size}.parquet", more)
             costs.append(cost)
             print(
-                f"{cost.clips:>9,} clips: {cost.seconds:7.1f} s, peak {cost.megabytes:6.0f} MB, "
+                f"{cost.clips:>9,} clips: {cost.seconds:7.1f} s, {cost.processor:7.1f} s of processor, peak {cost.megabytes:6.0f} MB, "
                 f"table {cost.table / 1e6:7.1f} MB ({cost.table / cost.clips:.0f} bytes a clip)",
                 flush=True,
             )
     if len(costs) > 1:
         milliseconds, memory = slope(costs)
-        print(f"a clip more: {milliseconds:.2f} ms ({1000 / milliseconds:,.0f} clips/s), {memory:.0f} bytes of memory")
+        print(f"a clip more: {milliseconds:.2f} ms of processor, {memory:.0f} bytes of memory")
     print(json.dumps([cost.__dict__ for cost in costs]))
 
 

@@ -49,9 +49,14 @@ def test_the_scale_of_a_few_links(tmp_path: Path, tones: Path) -> None:
     assert len(list((tmp_path / "links").glob("word*/*.wav"))) == 70
     encoder = f"{Path(__file__).parents[1] / 'benchmarks' / 'scale.py'}:Spectrum"
     cost = embedding(tmp_path / "links", 70, tmp_path / "out.parquet", ["--encoder", encoder, "--part", "32"])
-    assert len(Embeddings.load(tmp_path / "out.parquet")) == 70 and cost.megabytes > 50 and cost.table > 0
+    assert (
+        len(Embeddings.load(tmp_path / "out.parquet")) == 70
+        and cost.megabytes > 50
+        and cost.processor > 0
+        and cost.table > 0
+    )
     assert check_vectors(check_encoder(Spectrum()).encode_audio([torch.rand(9000)]), 1, Spectrum()).shape == (1, 192)
 
 
 def test_the_slope_is_of_a_clip_more() -> None:
-    assert slope([Cost(1000, 10.0, 500.0, 0), Cost(11_000, 30.0, 501.0, 0)]) == (2.0, 100.0)
+    assert slope([Cost(1000, 50.0, 10.0, 500.0, 0), Cost(11_000, 60.0, 30.0, 501.0, 0)]) == (2.0, 100.0)
