@@ -130,7 +130,8 @@ def main() -> None:
             cost = embedding(root, size, Path(folder) / f"{size}.parquet", more)
             costs.append(cost)
             print(
-                f"{cost.clips:>9,} clips: {cost.seconds:7.1f} s, {cost.processor:7.1f} s of processor, peak {cost.megabytes:6.0f} MB, "
+                f"{cost.clips:>9,} clips: {cost.seconds:7.1f} s, {cost.processor:7.1f} s of processor, "
+                f"peak {cost.megabytes:6.0f} MB, "
                 f"table {cost.table / 1e6:7.1f} MB ({cost.table / cost.clips:.0f} bytes a clip)",
                 flush=True,
             )

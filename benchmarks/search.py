@@ -63,9 +63,11 @@ def join(rows: list[dict[str, str]], root: Path, path: Path) -> Running:
     return Running(path, np.array(starts), tuple(words), tuple(row["speaker"] for row in rows))
 
 
-def sentence_scores(running: Running, encoder: Encoder, hop: float, queries: list[str]) -> NDArray[np.float64]:
+def sentence_scores(
+    running: Running, encoder: Encoder, hop: float, queries: list[str], window: float | None = None
+) -> NDArray[np.float64]:
     """(queries, sentences): the score of the best place in each sentence; -1 where none was found."""
-    index = index_recordings(running.path, encoder, hop=hop)
+    index = index_recordings(running.path, encoder, hop=hop, window=window)
     scores = np.full((len(queries), len(running.words)), -1.0)
     for row, word in enumerate(queries):
         vectors = ZeroShotClassifier(encoder, [word]).weights.numpy()
@@ -100,6 +102,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder that holds other_words")
     parser.add_argument("--hop", type=float, default=HOP, help="seconds between windows")
+    parser.add_argument("--window", type=float, help="seconds of a window; by default the encoder's own")
     arguments = parser.parse_args()
     root = arguments.data / "other_words"
     with (root / "manifest.tsv").open(encoding="utf-8", newline="") as file:
@@ -114,7 +117,10 @@ def main() -> None:
             chosen = [row for row in rows if (row["speaker"] in first) == inside]
             running = join(chosen, root, Path(folder) / f"{name}.wav")
             queries = [word for word in task("v2-35").keywords if any(word in words for words in running.words)]
-            scores, right = sentence_scores(running, encoder, arguments.hop, queries), relevance(running, queries)
+            scores, right = (
+                sentence_scores(running, encoder, arguments.hop, queries, arguments.window),
+                relevance(running, queries),
+            )
             threshold = best_threshold(scores, right) if threshold is None else threshold
             tell(name, running, queries, scores, right, threshold)
 

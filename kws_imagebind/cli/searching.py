@@ -51,6 +51,9 @@ def add_index(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--hop", type=_number, default=0.25, metavar="S", help="seconds between windows (default 0.25)"
     )
+    command.add_argument(
+        "--window", type=_number, metavar="S", help="seconds of a window; by default all that the encoder hears at once"
+    )
     command.add_argument("--on-error", choices=("raise", "skip"), default="raise", help="at an unusable recording")
     command.add_argument("--quiet", action="store_true", help="no progress bar")
     add_encoder_options(command)
@@ -119,7 +122,9 @@ def _index(arguments: argparse.Namespace) -> int:
                 bar.update(done - bar.n)
 
             lenient = skipped if arguments.on_error == "skip" else None
-            index = index_recordings(arguments.source, encoder, arguments.kind, arguments.hop, lenient, progress)
+            index = index_recordings(
+                arguments.source, encoder, arguments.kind, arguments.hop, lenient, progress, arguments.window
+            )
     index.save(arguments.output)
     for reason in skipped:
         say(f"skipped: {reason}")
