@@ -104,7 +104,7 @@ def _index(arguments: argparse.Namespace) -> int:
     from kws_imagebind.embeddings.table import is_table
     from kws_imagebind.spotting.search import index_recordings
 
-    check_place(arguments.output)
+    check_place(arguments.output, arguments.kind)
     skipped: list[str] = []
     if is_table(arguments.source):
         found = ClipIndex.load(arguments.source)
