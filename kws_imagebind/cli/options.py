@@ -19,7 +19,9 @@ CACHE = ".cache"
 def add_data_options(command: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     data = command.add_argument_group("data")
     data.add_argument("--data", type=Path, metavar="DIR", help="where the data set lies, or a table of 'embed'")
-    data.add_argument("--dataset", metavar="NAME", help="sample, speech-commands or folder; by default what DIR holds")
+    data.add_argument(
+        "--dataset", metavar="NAME", help="sample, speech-commands, folder or pictures; by default what DIR holds"
+    )
     data.add_argument("--dataset-version", metavar="V", help="of speech-commands: v0.01 or v0.02")
     data.add_argument("--download", action="store_true", help="fetch speech-commands (2.4 GB) if it is not there")
     data.add_argument("--split", metavar="S", help="of speech-commands: training, validation, testing (default) or all")

@@ -102,7 +102,7 @@ def _index(arguments: argparse.Namespace) -> int:
 
     from kws_imagebind.embeddings.index import ClipIndex, check_place
     from kws_imagebind.embeddings.table import is_table
-    from kws_imagebind.spotting.search import index_recordings
+    from kws_imagebind.spotting.search import check_window, index_recordings
 
     check_place(arguments.output, arguments.kind)
     skipped: list[str] = []
@@ -115,6 +115,7 @@ def _index(arguments: argparse.Namespace) -> int:
         if not arguments.source.exists():
             raise FileNotFoundError(f"'{arguments.source}' does not exist; expected a folder of recordings")
         encoder = chosen_encoder(arguments)
+        check_window(encoder, arguments.window)
         with tqdm(unit="recording", disable=arguments.quiet, desc=f"{encoder.name} hears") as bar:
 
             def progress(done: int, total: int) -> None:

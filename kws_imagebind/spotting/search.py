@@ -102,7 +102,7 @@ def index_recordings(
         VectorIndexError: the hop or the window is not above 0, the window is longer than what the encoder hears, or as
             `ClipIndex.build`.
     """
-    _check_window(encoder, window)
+    check_window(encoder, window)
     if not hop > 0:
         raise VectorIndexError(f"a hop of {hop} s; expected more than 0, such as {HOP}")
     paths, rows, vectors = recordings(folder), [], []
@@ -127,7 +127,12 @@ def index_recordings(
     )  # fmt: skip
 
 
-def _check_window(encoder: Encoder, window: float | None) -> None:
+def check_window(encoder: Encoder, window: float | None) -> None:
+    """Says before any recording is read that an encoder cannot take windows of that length.
+
+    Raises:
+        VectorIndexError: it cannot.
+    """
     if window is None:
         return
     if not isinstance(encoder, WindowEncoder):

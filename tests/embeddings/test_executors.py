@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from kws_imagebind.audio.signal import AudioError
 from kws_imagebind.cli import main
 from kws_imagebind.datasets import load_dataset
 from kws_imagebind.datasets.base import DatasetError
@@ -121,13 +122,31 @@ def test_bad_clips_are_skipped_even_where_they_fill_a_part(
     assert finished(tone_encoder, found, output).skipped == 5
     loaded = Embeddings.load(output)
     assert len(loaded) == 19 and [each.key.split("/")[0] for each in loaded.skipped] == ["1000"] * 5
-    with pytest.raises(Exception, match="the file is empty"):
-        finished(tone_encoder, made(tone_encoder, tones, output), output)
+
+
+def test_a_run_that_met_a_bad_clip_goes_on_without_it(tone_encoder: ToneEncoder, tones: Path, tmp_path: Path) -> None:
+    output = tmp_path / "clips.parquet"
+    bad = sorted((tones / "440").iterdir())[0]  # keys begin with 1000, 3000, 440
+    good = bad.read_bytes()
+    bad.write_bytes(b"")
+    found = made(tone_encoder, tones, output)
+    with pytest.raises(AudioError, match="the file is empty"):
+        finished(tone_encoder, found, output)
+    again = parts.prepare(output, stream_dataset("folder", root=tones), tone_encoder, 4, "skip", 5)
+    assert parts.missing(again) == [3, 4]
+    for number in (3, 4):
+        again.encode(number, tone_encoder)
+    bad.write_bytes(good)
+    strict = made(tone_encoder, tones, output)  # which takes no part with a clip left out
+    assert parts.missing(strict) == [3]
+    summary = finished(tone_encoder, strict, output)
+    assert (summary.clips, summary.skipped, summary.found) == (24, 0, 4)
 
 
 def test_another_run_is_not_mixed_in(tone_encoder: ToneEncoder, tones: Path, tmp_path: Path) -> None:
     output = tmp_path / "clips.parquet"
-    made(tone_encoder, tones, output)
+    made(tone_encoder, tones, output, part=7)  # nothing was encoded, so nothing is lost
+    made(tone_encoder, tones, output).encode(0, tone_encoder)
     with pytest.raises(ExecutorError, match="unfinished run with another --part; repeat that run"):
         made(tone_encoder, tones, output, part=6)
     other = ToneEncoder()
@@ -258,6 +277,7 @@ def test_what_the_engines_lack_is_said_in_one_line(
 def test_a_damaged_job_is_said(tone_encoder: ToneEncoder, tones: Path, tmp_path: Path) -> None:
     found = made(tone_encoder, tones, tmp_path / "clips.parquet")
     assert json.loads((found.folder / parts.JOB).read_text())["clips"] == 24
+    found.encode(0, tone_encoder)
     (found.folder / parts.JOB).write_text("{")
     with pytest.raises(ExecutorError, match="is damaged; delete"):
         made(tone_encoder, tones, tmp_path / "clips.parquet")

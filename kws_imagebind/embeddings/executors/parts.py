@@ -114,7 +114,8 @@ class Parts:
         """Whether a part is there, holds all its clips, and none of their files was changed since it was begun."""
         try:
             rows, about = table.footer(self.path(number))
-            if rows + len(about["skipped"]) != self.listing.size(number):
+            skipped = len(about["skipped"])
+            if rows + skipped != self.listing.size(number) or (skipped and self.job.on_error == "raise"):
                 return False
             return all(_last_change(utterance.path) < about["started"] for utterance in self.listing[number])
         except (TableError, OSError, KeyError):
@@ -212,7 +213,7 @@ def prepare(
         on_error=on_error,
     )
     parts = Parts(folder)
-    if (folder / JOB).is_file():
+    if any(folder.glob("part-*")):
         _check_same(parts, job)
     with whole(folder / JOB) as file:
         file.write_text(json.dumps(asdict(job), ensure_ascii=False), encoding="utf-8")
@@ -246,7 +247,7 @@ def alone(output: Path) -> Iterator[None]:
 
 
 def missing(parts: Parts) -> list[int]:
-    """The parts that are yet to be encoded; what a stopped writer left behind is removed."""
+    """The numbers of the parts to encode; what a stopped writer left behind is removed."""
     for rest in parts.folder.glob(".part-*"):
         rest.unlink(missing_ok=True)
     return [number for number in range(len(parts)) if not parts.is_done(number)]
@@ -300,12 +301,12 @@ def _check_same(parts: Parts, job: Job) -> None:
         before = parts.job
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ExecutorError(f"'{parts.folder / JOB}' is damaged; delete '{parts.folder}' and start again") from error
-    if replace(before, note=job.note) == job:
+    # Finished parts are as good under another --on-error; `is_done` refuses those that "raise" would not have made.
+    if replace(before, note=job.note, on_error=job.on_error) == job:
         return
-    changed = [
-        name for name, value in asdict(job).items() if name not in ("note", "clips") and value != getattr(before, name)
-    ]
-    names = {"digest": "list of clips", "part": "--part", "batch_size": "--batch-size", "on_error": "--on-error"}
+    others = ("note", "clips", "on_error")
+    changed = [name for name, value in asdict(job).items() if name not in others and value != getattr(before, name)]
+    names = {"digest": "list of clips", "part": "--part", "batch_size": "--batch-size"}
     what = ", ".join(names.get(name, name) for name in changed)
     raise ExecutorError(
         f"'{parts.folder}' holds parts of an unfinished run with another {what}; "
