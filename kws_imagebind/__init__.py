@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kws_imagebind.evaluation.evaluate import Evaluation, evaluate
     from kws_imagebind.metrics.intervals import Interval
     from kws_imagebind.readouts.base import Scores
+    from kws_imagebind.readouts.enrolment import Enrolment, enrol
     from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
     from kws_imagebind.spotting.detect import Hit, detect
     from kws_imagebind.spotting.rank import spot
@@ -36,6 +37,8 @@ _HOMES = {
     "spot": "spotting.rank",
     "Interval": "metrics.intervals",
     "Scores": "readouts.base",
+    "Enrolment": "readouts.enrolment",
+    "enrol": "readouts.enrolment",
     "ZeroShotClassifier": "readouts.zero_shot",
 }
 
@@ -44,6 +47,7 @@ __all__ = [
     "Dataset",
     "Embeddings",
     "Encoder",
+    "Enrolment",
     "Evaluation",
     "Hit",
     "Interval",
@@ -52,6 +56,7 @@ __all__ = [
     "ZeroShotClassifier",
     "detect",
     "embed",
+    "enrol",
     "evaluate",
     "load_audio",
     "load_dataset",

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
-from kws_imagebind.cli import catalogue, measuring, page, recordings, runs, searching, vectors
+from kws_imagebind.cli import catalogue, enrolment, measuring, page, recordings, runs, searching, vectors
 from kws_imagebind.cli.options import BAD_INPUT, say
 
 INTERRUPTED = 130
@@ -26,6 +26,7 @@ COMMANDS: tuple[Callable[[argparse._SubParsersAction], None], ...] = (
     runs.add_report,
     runs.add_compare,
     recordings.add_spot,
+    enrolment.add_enrol,
     catalogue.add_describe,
     recordings.add_submit,
     measuring.add_prompts,
@@ -78,6 +79,7 @@ def bad_input() -> tuple[type[Exception], ...]:
     from kws_imagebind.encoders import EncoderError
     from kws_imagebind.metrics.classification import MetricError
     from kws_imagebind.readouts.arithmetic import QueryError
+    from kws_imagebind.readouts.enrolment import EnrolmentError
     from kws_imagebind.readouts.support import FewShotError
     from kws_imagebind.reporting.predictions import PredictionsError
     from kws_imagebind.text.keywords import KeywordError
@@ -91,6 +93,7 @@ def bad_input() -> tuple[type[Exception], ...]:
         DemoError,
         DownloadError,
         EncoderError,
+        EnrolmentError,
         FewShotError,
         KeywordError,
         MapError,

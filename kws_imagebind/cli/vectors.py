@@ -347,22 +347,13 @@ def _save(curves: Sequence[LearningCurve], folder: Path) -> None:
 
 def _draw(curves: Sequence[LearningCurve], path: Path) -> list[str]:
     try:
-        from kws_imagebind.reporting.figures.learning_curve import Panel, learning_curve_figure
+        from kws_imagebind.evaluation.learning_curve import curves_figure
         from kws_imagebind.reporting.figures.style import save_figure
+
+        figure = curves_figure(curves)
     except ModuleNotFoundError as error:
         if error.name != "matplotlib":
             raise
         return []
-    panels = []
-    for curve in curves:
-        names = dict.fromkeys(point.readout for point in curve.points)
-        lines = {
-            name: [(point.shots, point.accuracy) for point in curve.points if point.readout == name] for name in names
-        }
-        panels.append(Panel(curve.encoder, lines, curve.zero_shot, curve.chance))
-    first = curves[0]
-    draws = max(len(point.draws) for point in first.points)
-    caption = f"protocol {first.protocol}, {draws} draw{'s' if draws > 1 else ''}; n = {first.n:,} clips"
-    who = f" of {first.speakers:,} speakers" if first.speakers else ""
-    save_figure(learning_curve_figure(panels, f"Few labelled clips, {first.data}", f"{caption}{who}"), path)
+    save_figure(figure, path)
     return [path.name]

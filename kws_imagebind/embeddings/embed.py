@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -96,6 +96,19 @@ class Embeddings:
         from kws_imagebind.embeddings import table
 
         return table.load(path)
+
+    def select(self, rows: Sequence[int]) -> Embeddings:
+        """Some of the clips, in that order."""
+        contents = tuple(self.contents[row] for row in rows) if self.contents else ()
+        keys = {self.utterances[row].key for row in rows}
+        return replace(
+            self,
+            features=self.features[list(rows)],
+            targets=self.targets[list(rows)],
+            utterances=tuple(self.utterances[row] for row in rows),
+            contents=contents,
+            silent=tuple(key for key in self.silent if key in keys),
+        )
 
     @property
     def identities(self) -> tuple[ClipIdentity, ...]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from kws_imagebind.encoders.base import Encoder
+from kws_imagebind.readouts.enrolment import Enrolment
 from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
 from kws_imagebind.text.fillers import FILLERS
 
 NEAR = 0.7  # cosine; a filler that sounds so much like a keyword says nothing against it
 
 
-def filler_vectors(encoder: Encoder, scorer: ZeroShotClassifier) -> Tensor:
+def filler_vectors(encoder: Encoder, scorer: ZeroShotClassifier | Enrolment) -> Tensor:
     """(fillers, dim): the vectors of the filler words that are not keywords and do not sound like one.
 
     Where an encoder finds every filler near a keyword, as one with a narrow space of texts does, all that are not
@@ -21,7 +23,7 @@ def filler_vectors(encoder: Encoder, scorer: ZeroShotClassifier) -> Tensor:
     keywords = {label.casefold() for label in scorer.labels}
     words = [word for word in FILLERS if word not in keywords]
     others = ZeroShotClassifier(encoder, words, scorer.protocol.templates, scorer.protocol.average).weights
-    apart = (others @ scorer.weights.T).amax(1) < NEAR
+    apart = (others @ F.normalize(scorer.weights, dim=1).T).amax(1) < NEAR
     return others[apart] if apart.any() else others
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from kws_imagebind.encoders import Encoder, EncoderError, load_encoder
 from kws_imagebind.encoders.base import WindowEncoder
 from kws_imagebind.encoders.confidence import THRESHOLD, Confidence
+from kws_imagebind.readouts.enrolment import Enrolment, Words, thresholds_of, word_scorer
 from kws_imagebind.readouts.fillers import filler_vectors
 from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
 from kws_imagebind.spotting.windows import FRAME, HOP, Heard, listen, listen_to, stretch
@@ -42,9 +43,9 @@ class Hit:
 
 def detect(
     path: str | os.PathLike[str],
-    words: Sequence[str],
+    words: Words | Enrolment | os.PathLike[str],
     encoder: Encoder | None = None,
-    threshold: float = THRESHOLD,
+    threshold: float | None = None,
 ) -> list[Hit]:
     """The words that are said in a recording, in the order of their times.
 
@@ -55,18 +56,20 @@ def detect(
 
     Args:
         path: a recording of any format that `load_audio` reads.
-        words: labels, or 'label=/ARPAbet/'; a list, or a text such as 'yes,no'.
+        words: labels, or 'label=/ARPAbet/'; a list, or a text such as 'yes,no'. Or enrolled words, or their file .kws.
         encoder: the bundled PhoneBind by default.
-        threshold: the least score of a hit, from 0 to 1. A higher one has fewer false alarms and misses more words.
+        threshold: the least score of a hit, from 0 to 1. A higher one has fewer false alarms and misses more words. By
+            default 0.5, or each enrolled word's own.
 
     Raises:
         AudioError: the recording cannot be used.
         EncoderError: the encoder has no window, what its scores are worth is not known, or the threshold is not
             from 0 to 1.
         KeywordError, PronunciationError: a word cannot be used.
+        EnrolmentError: enrolled words are of another encoder, or their file is damaged.
     """
     encoder = encoder or load_encoder("phonebind")
-    return Detector(encoder, ZeroShotClassifier(encoder, words), threshold)(path)
+    return Detector(encoder, word_scorer(encoder, words), threshold)(path)
 
 
 class Detector:
@@ -75,18 +78,20 @@ class Detector:
     Args:
         encoder: a `WindowEncoder`.
         scorer: of the words.
-        threshold: the least score of a hit.
+        threshold: the least score of a hit; by default each word's own.
 
     Raises:
         EncoderError: as `detect`.
     """
 
-    def __init__(self, encoder: Encoder, scorer: ZeroShotClassifier, threshold: float = THRESHOLD) -> None:
+    def __init__(
+        self, encoder: Encoder, scorer: ZeroShotClassifier | Enrolment, threshold: float | None = None
+    ) -> None:
         if not isinstance(encoder, WindowEncoder):
             raise EncoderError(f"encoder '{encoder.name}' does not find where in a recording a word is; phonebind does")
-        if not 0 <= threshold <= 1:
+        if threshold is not None and not 0 <= threshold <= 1:
             raise EncoderError(f"threshold {threshold}; expected a number from 0 to 1, such as {THRESHOLD}")
-        self.threshold = threshold
+        self.thresholds = thresholds_of(scorer, threshold)
         self._encoder, self._scorer, self._window = encoder, scorer, encoder.window
         self._confidence = encoder.confidence()
         self._fillers = filler_vectors(encoder, scorer)
@@ -109,21 +114,25 @@ class Detector:
 
     def hits(self, heard: Heard) -> list[Hit]:
         """The words said in what was heard."""
-        return find_hits(heard, self._confidence, self.threshold, self._window)
+        return find_hits(heard, self._confidence, self.thresholds, self._window)
 
 
-def find_hits(heard: Heard, confidence: Confidence, threshold: float, window: float) -> list[Hit]:
+def find_hits(
+    heard: Heard, confidence: Confidence, thresholds: float | Mapping[str, float], window: float
+) -> list[Hit]:
     """Hits in the order of their times: where a word scores most, not within `APART` of a better one, nor much over it.
 
     Args:
         heard: what the windows fit.
         confidence: what that is worth.
-        threshold: the least score of a hit.
+        thresholds: the least score of a hit, of all words or of each.
         window: seconds; no hit is longer.
     """
     words, scores = heard.keywords.argmax(dim=1), window_scores(heard, confidence)
+    each = thresholds if isinstance(thresholds, Mapping) else dict.fromkeys(heard.labels, thresholds)
+    least = np.maximum([each[label] for label in heard.labels], 1e-9)[words.numpy()]
     hits: list[Hit] = []
-    for place in _peaks(scores, max(threshold, 1e-9), round(APART / HOP)):
+    for place in _peaks(scores, least, round(APART / HOP)):
         start, end = _extent(heard, place * HOP, window)
         if not any(_overlap(hit, start, end) > 0.5 for hit in hits):
             hits.append(Hit(heard.labels[int(words[place])], start, end, float(scores[place])))
@@ -135,15 +144,19 @@ def window_scores(heard: Heard, confidence: Confidence) -> NDArray[np.float64]:
     return confidence(heard.keywords.amax(1).double(), heard.fillers.double()).numpy() * heard.audible
 
 
-def _peaks(scores: NDArray[np.float64], least: float, apart: int) -> list[int]:
-    """Places of at least `least`, the best first, each further than `apart` from a better one, and none on a slope."""
+def _peaks(scores: NDArray[np.float64], least: NDArray[np.float64], apart: int) -> list[int]:
+    """Places that reach the `least` score there, the best first, each further than `apart` from a better one."""
     free = np.ones(len(scores), dtype=bool)
     chosen = []
     for place in np.argsort(-scores, kind="stable"):
-        if scores[place] < least:
+        if scores[place] < least.min():
             break
         around = slice(max(0, place - apart), place + apart + 1)
-        if free[place] and scores[place] >= scores[max(0, place - 1) : place + 2].max():
+        if (
+            free[place]
+            and scores[place] >= least[place]
+            and scores[place] >= scores[max(0, place - 1) : place + 2].max()
+        ):
             chosen.append(int(place))
             free[around] = False
     return chosen

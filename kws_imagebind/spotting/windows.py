@@ -15,7 +15,7 @@ from kws_imagebind.audio.files import stream_audio
 from kws_imagebind.audio.signal import AudioError
 from kws_imagebind.encoders.base import Encoder, WindowEncoder, check_vectors
 from kws_imagebind.encoders.confidence import NEAREST
-from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
+from kws_imagebind.readouts.base import Readout
 
 HOP = 0.1  # s between windows
 SMOOTHED = 5  # windows; a word of half a second lies wholly in as many
@@ -59,7 +59,7 @@ class Heard:
         return heard & inside & (self.levels > loud - FAR_BELOW)
 
 
-def listen(path: str | os.PathLike[str], encoder: Encoder, scorer: ZeroShotClassifier, fillers: Tensor) -> Heard:
+def listen(path: str | os.PathLike[str], encoder: Encoder, scorer: Readout, fillers: Tensor) -> Heard:
     """A recording through an encoder's window. Of the sound itself, a few seconds are in memory at a time.
 
     Args:
@@ -75,7 +75,7 @@ def listen(path: str | os.PathLike[str], encoder: Encoder, scorer: ZeroShotClass
 
 
 @torch.inference_mode()
-def listen_to(blocks: Iterable[Tensor], encoder: Encoder, scorer: ZeroShotClassifier, fillers: Tensor) -> Heard:
+def listen_to(blocks: Iterable[Tensor], encoder: Encoder, scorer: Readout, fillers: Tensor) -> Heard:
     """As `listen`, of waveforms (samples,) at the encoder's sample rate that follow each other.
 
     Raises:
@@ -125,9 +125,7 @@ class _Rows:
         return self._held[: self._count]
 
 
-def _score(
-    windows: list[Tensor], encoder: Encoder, scorer: ZeroShotClassifier, fillers: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def _score(windows: list[Tensor], encoder: Encoder, scorer: Readout, fillers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Cosines with the keywords, with the best fillers, and levels. Silence fits nothing, and is not encoded."""
     levels = torch.stack([level(window, encoder.sample_rate) for window in windows])
     loud = levels > FAINTEST
