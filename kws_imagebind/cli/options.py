@@ -85,7 +85,8 @@ def is_table(arguments: argparse.Namespace) -> bool:
     """Whether --data is a table of `embed`."""
     from kws_imagebind.embeddings import table
 
-    return arguments.data is not None and table.is_table(arguments.data)
+    place = getattr(arguments, "data", None)  # which not every command has
+    return place is not None and table.is_table(place)
 
 
 def table_of(arguments: argparse.Namespace) -> Embeddings:

@@ -204,10 +204,11 @@ def killed_and_started_again(tmp_path: Path, tones: Path, *more: str) -> str:
     asked = command(tmp_path, tones, "killed.parquet", *more)
     run = subprocess.Popen(asked, env=environment(tmp_path, SLOW="0.3"), stderr=subprocess.DEVNULL)
     folder = parts.folder_of(tmp_path / "killed.parquet")
-    for _ in range(600):
+    for _ in range(2000):  # on a busy machine Ray takes a minute to start
         if len(list(folder.glob("part-*"))) >= 2 or run.poll() is not None:
             break
         time.sleep(0.1)
+    assert len(list(folder.glob("part-*"))) >= 2
     run.send_signal(signal.SIGKILL)
     run.wait(timeout=30)
     assert run.returncode == -signal.SIGKILL and not (tmp_path / "killed.parquet").exists()
