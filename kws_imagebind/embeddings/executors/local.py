@@ -24,5 +24,9 @@ def execute(parts: Parts, numbers: Sequence[int], tell: Tell, encoder: Encoder, 
     """
     done = 0
     for number in numbers:
-        start = done
-        done += parts.encode(number, encoder, cache, lambda now, _, start=start: tell(start + now, 0))  # type: ignore[misc]
+        done += parts.encode(number, encoder, cache, _after(done, tell))
+
+
+def _after(before: int, tell: Tell) -> Tell:
+    """Tells of the clips of a part and of those before it."""
+    return lambda done, _: tell(before + done, 0)
