@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kws_imagebind.embeddings.embed import Embeddings, embed
     from kws_imagebind.encoders import Encoder, load_encoder
     from kws_imagebind.evaluation.evaluate import Evaluation, evaluate
+    from kws_imagebind.evaluation.mteb_model import mteb_model
     from kws_imagebind.metrics.intervals import Interval
     from kws_imagebind.readouts.base import Scores
     from kws_imagebind.readouts.enrolment import Enrolment, enrol
@@ -32,6 +33,7 @@ _HOMES = {
     "load_encoder": "encoders",
     "Evaluation": "evaluation.evaluate",
     "evaluate": "evaluation.evaluate",
+    "mteb_model": "evaluation.mteb_model",
     "Hit": "spotting.detect",
     "detect": "spotting.detect",
     "spot": "spotting.rank",
@@ -61,6 +63,7 @@ __all__ = [
     "load_audio",
     "load_dataset",
     "load_encoder",
+    "mteb_model",
     "spot",
 ]
 

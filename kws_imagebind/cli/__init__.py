@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
-from kws_imagebind.cli import catalogue, enrolment, measuring, page, recordings, runs, searching, vectors
+from kws_imagebind.cli import catalogue, enrolment, leaderboard, measuring, page, recordings, runs, searching, vectors
 from kws_imagebind.cli.options import BAD_INPUT, say
 
 INTERRUPTED = 130
@@ -25,6 +25,7 @@ COMMANDS: tuple[Callable[[argparse._SubParsersAction], None], ...] = (
     measuring.add_evaluate,
     runs.add_report,
     runs.add_compare,
+    leaderboard.add_leaderboard,
     recordings.add_spot,
     enrolment.add_enrol,
     catalogue.add_describe,
