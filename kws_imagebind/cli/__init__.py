@@ -121,8 +121,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run(arguments)
     except KeyboardInterrupt:
-        goes_on = arguments.command == "evaluate" and not arguments.no_cache
-        say("\ninterrupted" + ("; the same command goes on from the cache" if goes_on else ""))
+        goes_on = arguments.command == "embed" or (arguments.command == "evaluate" and not arguments.no_cache)
+        say("\ninterrupted" + ("; the same command goes on from here" if goes_on else ""))
         return INTERRUPTED
     except BrokenPipeError:  # whoever read the output has had enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
