@@ -5,16 +5,24 @@ PYTHON ?= python3
 VENV   := .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 BIN    := $(VENV)/bin
 
-.PHONY: evaluate demo notebook test check format benchmark clean
+.PHONY: evaluate demo notebook test test-extras check format benchmark clean
 
 evaluate: $(VENV)/.installed  ## the main job, offline: the bundled encoder on the bundled sample, into report/
 	$(BIN)/kws-imagebind evaluate --output report
 
 notebook: $(VENV)/.installed-all  ## run the notebooks offline and keep their outputs
-	$(BIN)/python scripts/notebook.py KWS-ImageBind.ipynb examples/helpers.ipynb
+	$(BIN)/python scripts/notebook.py KWS-ImageBind.ipynb examples/helpers.ipynb examples/supervised.ipynb
 
 test: $(VENV)/.installed-all  ## the test suite, offline
 	$(BIN)/python -m pytest -n 2
+
+# In a second step: where transformers is installed, torchmetrics imports it, and every command starts some seconds later.
+EXTRAS       := pocketsphinx,transformers,sentence-transformers,glap,mteb
+EXTRAS_TESTS := tests/encoders/test_checkpoints.py tests/encoders/test_glap.py tests/encoders/test_pocketsphinx.py \
+                tests/evaluation/test_mteb_model.py
+test-extras: $(VENV)/.installed-all  ## installs the large extras and runs their tests, which `make test` skips without them
+	$(BIN)/python -m pip install --quiet --editable ".[$(EXTRAS)]"
+	$(BIN)/python -m pytest -n 2 $(EXTRAS_TESTS)
 
 check: $(VENV)/.installed-all  ## style and types
 	$(BIN)/ruff check .
@@ -47,7 +55,7 @@ $(VENV)/.installed-demo: pyproject.toml | $(BIN)/python
 	touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-all: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --editable ".[plots,map,demo,notebook,train,vision,test,check]"
+	$(BIN)/python -m pip install --editable ".[plots,map,demo,notebook,supervised,train,vision,test,check]"
 	touch $@ $(VENV)/.installed $(VENV)/.installed-demo
 
 clean:

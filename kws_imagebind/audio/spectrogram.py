@@ -1,4 +1,4 @@
-"""Waveforms to the spectrograms that trained networks see: log-mel bands or the bins of a short-time Fourier transform."""
+"""Waveforms to the spectrograms that trained networks see: log-mel bands, or bins of a Fourier transform."""
 
 from __future__ import annotations
 

@@ -137,8 +137,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run(arguments)
     except KeyboardInterrupt:
-        goes_on = arguments.command == "train" or (arguments.command == "evaluate" and not arguments.no_cache)
-        say("\ninterrupted" + ("; the same command goes on from there" if goes_on else ""))
+        resumes = arguments.command in ("embed", "train")
+        goes_on = resumes or (arguments.command == "evaluate" and not arguments.no_cache)
+        say("\ninterrupted" + ("; the same command goes on from here" if goes_on else ""))
         return INTERRUPTED
     except BrokenPipeError:  # whoever read the output has had enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -25,9 +25,11 @@ def add_leaderboard(commands: argparse._SubParsersAction) -> None:
     run = command.add_argument_group("run")
     run.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, mps")
     run.add_argument("--precision", default="auto", metavar="P", help="auto, fp32, bf16, fp16, int8")
-    run.add_argument("--checkpoints", type=Path, metavar="DIR", help="folder of downloaded weights")
+    run.add_argument("--checkpoints", type=Path, metavar="DIR", help="folder of ImageBind's downloaded weights")
     run.add_argument("--batch-size", type=positive, default=64, metavar="N", help="clips at once (default 64)")
-    run.add_argument("--output", type=Path, metavar="DIR", help="where to write the table as JSON, CSV, HTML and PNG")
+    run.add_argument(
+        "--output", type=Path, metavar="DIR", help="write JSON, CSV, HTML, PNG and a section of the report there"
+    )
     run.add_argument("--json", action="store_true", help="print the content of leaderboard.json instead of the table")
     run.add_argument("--quiet", action="store_true", help="do not say on stderr which encoder is measured")
 
@@ -57,7 +59,19 @@ def _leaderboard(arguments: argparse.Namespace) -> int:
     board = leaderboard(arguments.encoders, request, (lambda message: None) if arguments.quiet else say)
     print(json.dumps(board.as_dict(), ensure_ascii=False) if arguments.json else board)
     if arguments.output:
-        say(f"wrote {', '.join(path.name for path in board.save(arguments.output))} in {arguments.output}")
+        written = board.save(arguments.output) + _report_beside(arguments.output)
+        say(f"wrote {', '.join(path.name for path in written)} in {arguments.output}")
     if not board.rows:
         raise EncoderError("no encoder could be measured; the reasons stand above")
     return 0
+
+
+def _report_beside(folder: Path) -> list[Path]:
+    """Makes the report of a run in this folder again, so that it has the leaderboard as a section."""
+    from kws_imagebind.reporting.report import load_report, write_report
+    from kws_imagebind.reporting.results import TABLE
+    from kws_imagebind.reporting.sounds import search
+
+    if not (folder / TABLE).is_file():
+        return []
+    return write_report(load_report(folder), folder, search([folder, Path(), Path("data"), Path("sample")]))

@@ -71,6 +71,8 @@ def add_prompts(commands: argparse._SubParsersAction) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
+    from kws_imagebind.encoders import EncoderError
+    from kws_imagebind.encoders.trained import TrainedNetwork
     from kws_imagebind.evaluation.guards import unseen
     from kws_imagebind.evaluation.run import Plan, Run
 
@@ -87,7 +89,11 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     encoder = None
     if arguments.unseen:
         encoder = chosen_encoder(arguments)
-        dataset = unseen(dataset, getattr(encoder, "support", ()))
+        if not isinstance(encoder, TrainedNetwork):
+            raise EncoderError(
+                f"--unseen leaves out what a network of 'train' learnt from, and '{encoder.name}' is none"
+            )
+        dataset = unseen(dataset, encoder.support)
     dataset = dataset.subset(arguments.limit, arguments.seed) if arguments.limit else dataset
     run = Run.prepare(dataset, plan, arguments.output)
     if arguments.output:

@@ -33,6 +33,10 @@ KNOWN = {
     "facebook/wav2vec2-base-960h": "0.4 GB, Apache-2.0",
     "openai/whisper-tiny": "0.15 GB, Apache-2.0",
     "openai/whisper-base": "0.3 GB, Apache-2.0",
+    "jinaai/jina-embeddings-v5-omni-nano": "0.9 B parameters, CC-BY-NC-4.0",
+    "jinaai/jina-embeddings-v5-omni-small": "1.7 B parameters, CC-BY-NC-4.0",
+    "Haon-Chen/e5-omni-3B": "3 B parameters, MIT",
+    "Haon-Chen/e5-omni-7B": "7 B parameters, MIT",
 }
 _BLOCK = 1 << 20  # bytes read at once
 
@@ -60,12 +64,12 @@ class Checkpoint:
 
     def card(self, name: str, model: nn.Module, sample_rate: int, citation: str = "") -> Card:
         """What is known of it: the licence and the data sets that the repository's own card names."""
-        told = _front_matter(self.folder)
-        datasets = told.get("datasets")
+        front = _front_matter(self.folder)
+        datasets = front.get("datasets")
         return Card(
             name=name,
             url=str(self.folder) if Path(self.name).is_dir() else f"https://huggingface.co/{self.name}",
-            licence=str(told.get("license") or ""),
+            licence=str(front.get("license") or ""),
             parameters=sum(parameter.numel() for parameter in model.parameters()),
             bytes=self.bytes,
             sample_rate=sample_rate,
@@ -96,7 +100,7 @@ def find_checkpoint(encoder: str, checkpoint: str | None, example: str) -> Check
         return Checkpoint(checkpoint, folder, _digest(folder))
     if checkpoint.startswith(("/", ".", "~")) or checkpoint.count("/") > 1:
         raise EncoderError(
-            f"'{checkpoint}' is no folder; expected one that holds a checkpoint, or a name on the Hugging Face hub "
+            f"'{checkpoint}' is not a folder; expected one that holds a checkpoint, or a name on the Hugging Face hub "
             f"such as '{example}'"
         )
     repository, _, revision = checkpoint.partition("@")
@@ -120,7 +124,7 @@ def _fetched(encoder: str, repository: str, revision: str | None) -> Path:
         try:
             return Path(snapshot_download(repository, revision=revision, local_files_only=True))
         except LocalEntryNotFoundError:
-            if _is_offline():
+            if is_offline():
                 raise
         unused = _announced(wanted, repository, revision)
         return Path(snapshot_download(repository, revision=revision, ignore_patterns=unused))
@@ -137,7 +141,7 @@ def _fetched(encoder: str, repository: str, revision: str | None) -> Path:
         ) from error
     except Exception as error:  # the hub's library has used several libraries for its requests, each with its errors
         known = f" ({KNOWN[repository]})" if repository in KNOWN else ""
-        where = "HF_HUB_OFFLINE is set" if _is_offline() else "the Hugging Face hub cannot be reached"
+        where = "HF_HUB_OFFLINE is set" if is_offline() else "the Hugging Face hub cannot be reached"
         command = f"hf download {repository}" + (f" --revision {revision}" if revision else "")
         raise EncoderError(
             f"checkpoint '{wanted}'{known} is not in the Hugging Face cache, and {where}; fetch it with '{command}' "
@@ -145,7 +149,8 @@ def _fetched(encoder: str, repository: str, revision: str | None) -> Path:
         ) from error
 
 
-def _is_offline() -> bool:
+def is_offline() -> bool:
+    """Whether HF_HUB_OFFLINE keeps the hub's library off the network."""
     from huggingface_hub import constants
 
     return bool(constants.HF_HUB_OFFLINE)
@@ -163,7 +168,7 @@ def _announced(wanted: str, repository: str, revision: str | None) -> list[str]:
     twice = ["*.bin"] if any(name.endswith(".safetensors") for name in files) else []
     unused = [*UNUSED, *twice]
     size = sum(size for name, size in files.items() if not any(fnmatch(name, pattern) for pattern in unused))
-    licence = getattr(found.card_data, "license", None) or "not told"
+    licence = getattr(found.card_data, "license", None) or "unknown"
     log.warning("fetching checkpoint '%s', %.2f GB, licence %s, from the Hugging Face hub", wanted, size / 1e9, licence)
     return unused
 
@@ -247,9 +252,9 @@ def running(name: str) -> Iterator[None]:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    told = str(error).casefold()
+    text = str(error).casefold()
     return (
-        isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in told or "out of memory" in told
+        isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in text or "out of memory" in text
     )
 
 

@@ -37,7 +37,9 @@ class MtebEncoder:
         sides = {"audio", "text"} - set(meta.modalities)
         if sides:
             has = ", ".join(meta.modalities)
-            raise EncoderError(f"MTEB's model '{name}' has no {' and no '.join(sorted(sides))} side; it has {has}")
+            raise EncoderError(
+                f"MTEB's model '{name}' has no {' and no '.join(sorted(sides))} side, only {has}; take one with both"
+            )
         self.dim = int(self._encoded(["yes"], "text").shape[1])
         self.fingerprint = f"mteb-{version('mteb')}-{name}-{meta.revision}"
         trained = meta.training_datasets
@@ -104,7 +106,11 @@ class MtebEncoder:
             found = self._model.encode(
                 loader, task_metadata=self._metadata, hf_split="test", hf_subset="default", show_progress_bar=False
             )
-        return F.normalize(torch.as_tensor(np.asarray(found)).float(), dim=-1)
+        vectors = torch.as_tensor(np.asarray(found)).float()
+        expected = (len(inputs), getattr(self, "dim", vectors.shape[-1]))
+        if tuple(vectors.shape) != expected:  # as of models with several vectors for a text or a clip
+            raise EncoderError(f"'{self.name}' returned vectors of shape {tuple(vectors.shape)}; expected {expected}")
+        return F.normalize(vectors, dim=-1)
 
 
 def _collated(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:

@@ -25,18 +25,20 @@ from kws_imagebind.encoders.hub import (
 NAME = "sentence-transformers"
 EXAMPLE = "jinaai/jina-embeddings-v5-omni-nano"
 PREPROCESSING = "omni-1"  # to be changed with anything on the way from a waveform to the model
-SAMPLE_RATE = 16_000  # Hz, where a checkpoint's processor names none; sentence-transformers is told it with each clip
+QUERY, DOCUMENT = "query", "document"  # prompts of words and of clips, where a checkpoint has them
+TASK = "retrieval"  # of models with an adapter for each task, such as jina-embeddings-v5-omni
+PADDING = "as the checkpoint's own processor does"
+SAMPLE_RATE = 16_000  # Hz, where a checkpoint's processor names none; it goes along with each clip
 
 
 class OmniEncoder:
     """A model of sentence-transformers that takes audio and text, as an `Encoder`.
 
     Clips are documents and words are queries: prompts that the checkpoint keeps for these ("query", "document") are
-    used, and recorded in the fingerprint. Length and padding are the checkpoint's own.
+    used, and the report names them. Length and padding are the checkpoint's own.
     """
 
     default_template = "{}"
-    padding = "as the checkpoint's own processor does"
 
     def __init__(self, checkpoint: Checkpoint, model: Any, device: torch.device) -> None:
         self._model = model.eval()
@@ -44,17 +46,26 @@ class OmniEncoder:
         for side in ("audio", "text"):
             if not model.supports(side):
                 has = ", ".join(each if isinstance(each, str) else "+".join(each) for each in model.modalities)
-                raise EncoderError(f"checkpoint '{checkpoint.name}' takes no {side}; it takes {has}")
+                raise EncoderError(
+                    f"checkpoint '{checkpoint.name}' takes no {side}, only {has}; expected one with audio and text, "
+                    f"such as {EXAMPLE}"
+                )
         self.sample_rate = _rate(model)
         self.dim = int(model.get_embedding_dimension())
         self.precision = precision_name(next(model.parameters()).dtype)
-        told = sorted((name, prompt) for name, prompt in model.prompts.items() if prompt)
-        self.fingerprint = f"{PREPROCESSING}-{version(NAME)}-{checkpoint.fingerprint}-{self.precision}-{len(told)}"
+        own = ", ".join(f"{each} '{model.prompts[each]}'" for each in (QUERY, DOCUMENT) if model.prompts.get(each))
+        self.padding = PADDING + (f"; its prompts: {own}" if own else "")
+        self._options = {"task": TASK} if "task" in model.get_model_kwargs() else {}
+        self.fingerprint = f"{PREPROCESSING}-{version(NAME)}-{checkpoint.fingerprint}-{self.precision}"
         self.card = checkpoint.card(self.name, model, self.sample_rate)
 
     @classmethod
     def from_checkpoint(
-        cls, checkpoint: str | None = None, device: str = "auto", precision: str = "auto"
+        cls,
+        checkpoint: str | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        trust_remote_code: bool = False,
     ) -> OmniEncoder:
         """The encoder of a checkpoint.
 
@@ -62,6 +73,7 @@ class OmniEncoder:
             checkpoint: a name on the Hugging Face hub, or a folder.
             device: "auto" takes an accelerator where there is one.
             precision: "fp32", which is "auto", "bf16", or "fp16" (not on a CPU).
+            trust_remote_code: run code that the checkpoint's authors keep beside their weights. Read it first.
 
         Raises:
             EncoderError: sentence-transformers is not installed, or the checkpoint is missing or lacks a side.
@@ -76,17 +88,18 @@ class OmniEncoder:
         found = find_checkpoint(NAME, checkpoint, EXAMPLE)
         with loading(found):
             model = SentenceTransformer(
-                str(found.folder), device=str(chosen), local_files_only=True, model_kwargs={"dtype": dtype}
-            )
+                str(found.folder), device=str(chosen), local_files_only=True, model_kwargs={"dtype": dtype},
+                trust_remote_code=trust_remote_code,
+            )  # fmt: skip
         return cls(found, model, chosen)
 
     def encode_audio(self, waveforms: Sequence[Tensor]) -> Tensor:
         check_waveforms(waveforms)
         clips = [{"array": waveform.numpy(), "sampling_rate": self.sample_rate} for waveform in waveforms]
-        return self._encoded(clips, "document")
+        return self._encoded(clips, DOCUMENT)
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        return self._encoded(list(texts), "query")
+        return self._encoded(list(texts), QUERY)
 
     def _encoded(self, inputs: Sequence[Any], prompt: str) -> Tensor:
         if not inputs:
@@ -95,7 +108,7 @@ class OmniEncoder:
         with running(self.name):
             found = self._model.encode(
                 list(inputs), prompt_name=chosen, batch_size=len(inputs), convert_to_tensor=True,
-                show_progress_bar=False,
+                show_progress_bar=False, **self._options,
             )  # fmt: skip
         return F.normalize(found.detach().float().cpu(), dim=-1)
 

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from kws_imagebind.encoders.base import EncoderError, check_waveforms
 from kws_imagebind.encoders.cards import Card
+from kws_imagebind.encoders.hub import needs
 from kws_imagebind.encoders.scorer import WithoutVectors
 from kws_imagebind.models.letter_to_sound import LetterToSound
 from kws_imagebind.text.keywords import spoken
@@ -73,10 +74,7 @@ class PocketSphinx(WithoutVectors):
         try:
             import pocketsphinx
         except ModuleNotFoundError as error:
-            raise EncoderError(
-                "encoder 'pocketsphinx' needs the package pocketsphinx; install it with "
-                "'pip install pocketsphinx' or this package with its extra 'pocketsphinx'"
-            ) from error
+            raise needs("pocketsphinx", "pocketsphinx", "pocketsphinx") from error
         self._package = pocketsphinx
         self._model = Path(pocketsphinx.get_model_path("en-us"))
         self.fingerprint = f"pocketsphinx-{version('pocketsphinx')}-{PREPROCESSING}-{PHONE_LOOP_PROBABILITY:g}"
@@ -151,7 +149,7 @@ class PocketSphinx(WithoutVectors):
     def _row(self, decoder: Decoder, owners: dict[str, int], waveform: Tensor, count: int) -> list[float]:
         padded = F.pad(waveform, (0, max(0, round(SHORTEST * self.sample_rate) - len(waveform))))
         samples = (padded.clamp(-1, 1) * 32_767).round().to(torch.int16)
-        decoder.reinit_feat()  # or the mean of the clip before would be taken away from this one, and order would matter
+        decoder.reinit_feat()  # otherwise the mean of the clips before is subtracted, and their order matters
         decoder.start_utt()
         decoder.process_raw(samples.numpy().tobytes(), no_search=False, full_utt=True)
         decoder.end_utt()

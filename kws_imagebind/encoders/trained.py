@@ -274,7 +274,8 @@ class TrainedNetwork:
         if self._base is not None:
             return self._base.encode_audio(waveforms).to(self._device)
         front_end = _front_end(self.run)
-        return front_end(front_end.fit(waveforms).to(self._device))
+        # In the order of memory in which processors convolve fastest.
+        return front_end(front_end.fit(waveforms).to(self._device)).contiguous(memory_format=torch.channels_last)
 
 
 def unit(vectors: Tensor) -> Tensor:

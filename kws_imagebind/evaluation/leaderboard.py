@@ -37,7 +37,7 @@ class Request:
         limit: clips of a random subset; None takes all.
         seed: of the subset.
         device, precision: as `load_encoder`.
-        checkpoints: folder of downloaded weights.
+        checkpoints: folder of ImageBind's downloaded weights.
         batch_size: clips at once.
         on_error: "raise" makes an encoder fail at the first unusable recording, "skip" leaves it out.
     """
@@ -77,7 +77,7 @@ def leaderboard(
     Args:
         encoders: as `load_encoder` takes them.
         request: what they are measured on.
-        progress: is told what happens.
+        progress: gets a line for each step.
 
     Raises:
         DatasetError, KeywordError: there are no such clips.
@@ -136,7 +136,7 @@ def measure(encoder: str, request: Request) -> dict[str, Any]:
     """One encoder on the clips, in this process: the fields of `Row` for JSON, and the threads used.
 
     Raises:
-        Whatever stops it; `bad_input` of the command line names what a person can mend.
+        Whatever stops it: the child turns it into a reason.
     """
     import torch
 
@@ -146,7 +146,7 @@ def measure(encoder: str, request: Request) -> dict[str, Any]:
     from kws_imagebind.metrics.pairs import pair_metrics
 
     dataset = request.load()
-    options = {"weights": Path(request.checkpoints)} if request.checkpoints else {}
+    options = {"weights": Path(request.checkpoints)} if request.checkpoints and encoder == "imagebind" else {}
     started = time.perf_counter()
     model = load_encoder(encoder, device=request.device, precision=request.precision, **options)
     loaded = time.perf_counter() - started
@@ -204,9 +204,8 @@ def _prepared(dataset: Dataset) -> Any:
 
 def peak_memory() -> int | None:
     """The most memory that this process has held at once, in bytes, and what it held of an accelerator's."""
-    import torch
-
-    graphics = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+    torch = sys.modules.get("torch")
+    graphics = torch.cuda.max_memory_allocated() if torch and torch.cuda.is_available() else 0
     status = Path("/proc/self/status")
     if status.is_file():  # not getrusage: there Linux counts what the parent held when it started this process
         for line in status.read_text().splitlines():

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from kws_imagebind.encoders.base import Encoder, Scorer
+from kws_imagebind.encoders.base import Encoder, Scorer, VariantEncoder
 from kws_imagebind.encoders.cards import card_of
 from kws_imagebind.encoders.hub import needs
 from kws_imagebind.encoders.registry import load_encoder
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 def mteb_model(encoder: str | Encoder, device: str = "auto", precision: str = "auto", **options: Any) -> AbsEncoder:
     """An encoder as MTEB takes it. Texts become the encoder's own prompt around the label that MTEB gives.
+
+    A text that can be said in several ways ("on") has a vector for each, side by side, and scores as the best of them:
+    `similarity` of the model says so, as with MTEB's own models of several vectors.
 
     Clips go through as the data set holds them, resampled by MTEB to the encoder's rate where theirs is another.
 
@@ -48,16 +53,50 @@ def mteb_model(encoder: str | Encoder, device: str = "auto", precision: str = "a
 
         def encode(self, inputs: Any, **_: Any) -> NDArray[np.float32]:
             inputs.collate_fn = _Collator(AudioCollator(target_sampling_rate=self.model.sample_rate))
-            return np.concatenate([self._batch(batch) for batch in inputs])
+            texts: list[str] = []
+            vectors = []
+            for batch in inputs:
+                if "audio" in batch:
+                    clips = [torch.as_tensor(np.asarray(each["array"]), dtype=torch.float32) for each in batch["audio"]]
+                    vectors.append(self.model.encode_audio(clips).numpy())
+                else:
+                    texts += batch["text"]
+            return np.concatenate([*vectors, _texts(self.model, texts)] if texts else vectors)
 
-        def _batch(self, batch: dict[str, Any]) -> NDArray[np.float32]:
-            if "audio" in batch:
-                clips = [torch.as_tensor(np.asarray(each["array"]), dtype=torch.float32) for each in batch["audio"]]
-                return self.model.encode_audio(clips).numpy()
-            prompts = [render(self.model.default_template, text) for text in batch["text"]]
-            return self.model.encode_text(prompts).numpy()
+        def similarity(self, embeddings1: Any, embeddings2: Any) -> Tensor:
+            return _similarity(embeddings1, embeddings2, self.model.dim)
+
+        def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Tensor:
+            return torch.stack(
+                [
+                    _similarity(one[None], two[None], self.model.dim)[0, 0]
+                    for one, two in zip(embeddings1, embeddings2, strict=True)
+                ]
+            )
 
     return Offered(model)
+
+
+def _texts(encoder: Encoder, texts: Sequence[str]) -> NDArray[np.float32]:
+    """(texts, variants x dim): each text's vectors side by side; the first fills up where one has fewer."""
+    said = [encoder.variants(text) if isinstance(encoder, VariantEncoder) else (text,) for text in texts]
+    most = max(map(len, said))
+    prompts = [
+        render(encoder.default_template, variant)
+        for each in said
+        for variant in (*each, *each[:1] * (most - len(each)))
+    ]
+    return encoder.encode_text(prompts).numpy().reshape(len(texts), -1)
+
+
+def _similarity(first: Any, second: Any, dim: int) -> Tensor:
+    """(n, m) the highest cosine of any vector of the one with any of the other.
+
+    >>> _similarity(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0, 0.6, 0.8]]), 2)
+    tensor([[0.6000]])
+    """
+    one, two = (torch.as_tensor(each, dtype=torch.float32).unflatten(-1, (-1, dim)) for each in (first, second))
+    return torch.einsum("nad,mbd->nmab", one, two).amax((2, 3))
 
 
 class _Collator:

@@ -7,6 +7,8 @@ only cuts them off.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -43,7 +45,7 @@ class LightCNN(nn.Module):
     def __init__(self, classes: int) -> None:
         super().__init__()
         layers: list[nn.Module] = [MaxFeatureMap(1, WIDTHS[0], 5), nn.MaxPool2d(2)]
-        for inputs, outputs in zip(WIDTHS, WIDTHS[1:], strict=False):
+        for inputs, outputs in pairwise(WIDTHS):
             layers += [MaxFeatureMap(inputs, inputs, 1), MaxFeatureMap(inputs, outputs, 3), nn.MaxPool2d(2)]
         layers += [MaxFeatureMap(WIDTHS[-1], WIDTHS[-1], 3)]
         self.features = nn.Sequential(*layers)

@@ -15,7 +15,7 @@ from typing import Any
 from kws_imagebind.files import whole
 from kws_imagebind.metrics.intervals import Interval
 from kws_imagebind.metrics.paired import PairedComparison, compare_paired, holm, p_text
-from kws_imagebind.reporting.published import PAIRS, PUBLISHED, PublishedPairs, PublishedResult
+from kws_imagebind.reporting.published import PAIRS, PUBLISHED, WORDS_NOT_STATED, PublishedPairs, PublishedResult
 
 JSON, CSV, HTML, PNG = "leaderboard.json", "leaderboard.csv", "leaderboard.html", "leaderboard.png"
 UNKNOWN = "unknown"
@@ -28,7 +28,7 @@ class Row:
     Attributes:
         encoder: as the user wrote it.
         kind: of the protocol: "zero-shot", "likelihood", ...
-        saw_words: whether the encoder learnt from Speech Commands; None where nobody says.
+        saw_words: whether the encoder learnt from Speech Commands; None where that is unknown.
         accuracy, macro: with their intervals.
         pair_eer, pair_auc: of every clip against every keyword, pooled.
         auroc: of telling keywords from outsiders by the best score; None where the data set has no outsiders.
@@ -128,8 +128,12 @@ class Leaderboard:
 
     @property
     def published(self) -> tuple[PublishedResult, ...]:
-        """What others published on this choice of words, on their own clips."""
-        return tuple(each for each in PUBLISHED if each.task == self.task)
+        """What others published on this choice of words, on their own clips; words not stated come last."""
+        corpus = {"v1": "v0.01", "v2": "v0.02"}.get(self.task.partition("-")[0], "")
+        return tuple(
+            [each for each in PUBLISHED if each.task == self.task]
+            + [each for each in WORDS_NOT_STATED if each.task == corpus]
+        )
 
     @property
     def published_pairs(self) -> tuple[PublishedPairs, ...]:
@@ -181,10 +185,10 @@ class Leaderboard:
         return text.getvalue()
 
     def __str__(self) -> str:
-        parts = [self.headline, "", _aligned([_HEAD, *map(_cells, self.rows)])]
-        parts += ["", *self.remarks]
+        parts = [self.headline, "", _aligned(self.table)]
+        parts += ["", *(f"{about:11}{remark}" for about, remark in self.remarks)]
         parts += [f"failed     {encoder}: {reason}" for encoder, reason in self.failed.items()]
-        if published := self._published_rows():
+        if published := self.others:
             parts += ["", "published by others, on other clips than these:", _aligned(published)]
         return "\n".join(parts)
 
@@ -197,24 +201,36 @@ class Leaderboard:
         )
 
     @property
-    def remarks(self) -> list[str]:
-        """What the columns mean, and how the numbers were made."""
+    def remarks(self) -> list[tuple[str, str]]:
+        """What the columns mean and how the numbers were made: what it is about, and a sentence."""
         how = "by speaker" if self.speakers else "clips taken as independent, for speakers are unknown"
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
         found = [
-            f"intervals  95 %, {how}",
-            "p          of the paired test against the best on the same clips, corrected by Holm",
-            "pairs      every clip against every keyword, one threshold for all: equal error rate, area under the ROC",
-            f"cost       one process an encoder, {self.threads} thread{'s' if self.threads > 1 else ''}; ms a clip "
-            "with reading and decoding, by the clock and of all threads; memory is the peak of the process with Python and "
-            "torch",
+            ("intervals", f"95 %, {how}"),
+            ("p", "of the paired test against the best on the same clips, corrected by Holm"),
+            ("pairs", "every clip against every keyword, one threshold for all: equal error rate, area under the ROC"),
+            (
+                "cost",
+                f"one process an encoder, {threads}; ms a clip with reading and decoding, by the clock and of all "
+                "threads; memory is the peak of the process with Python and torch",
+            ),
         ]
         if any(row.auroc for row in self.rows):
-            found.append("open set   AUROC of the best score: clips of the keywords against all others of the data set")
-        return found + [f"warning    {warning}" for warning in self.warnings]
+            found.append(
+                ("open set", "AUROC of the best score: clips of the keywords against all others of the data set")
+            )
+        return found + [("warning", warning) for warning in self.warnings]
 
-    def _published_rows(self) -> list[tuple[str, ...]]:
-        rows = [
-            (each.system, f"accuracy {_share(each.accuracy)}", f"n = {each.n:,}" if each.n else "n not told",
+    @property
+    def table(self) -> list[tuple[str, ...]]:
+        """Head and rows as texts."""
+        return [_HEAD, *(_cells(row, best=row is self.rows[0]) for row in self.rows)]
+
+    @property
+    def others(self) -> list[tuple[str, ...]]:
+        """Published results as texts: system, figure, size, protocol, source."""
+        rows: list[tuple[str, ...]] = [
+            (each.system, f"accuracy {_share(each.accuracy)}", f"n = {each.n:,}" if each.n else "words not stated",
              "trained on these words" if each.supervised else "zero-shot", each.source)
             for each in sorted(self.published, key=lambda each: -each.accuracy)
         ]  # fmt: skip
@@ -231,17 +247,17 @@ class Leaderboard:
         Args:
             picture: a PNG as a data URL; empty for none.
         """
-        rows = [_cells(row) for row in self.rows]
+        remarks = [f"<li><b>{about}</b>: {escape(remark)}</li>" for about, remark in self.remarks]
         parts = [
             f"<section><h2>{escape(self.headline)}</h2>",
-            _html_table(_HEAD, rows),
+            _html_table(self.table[0], self.table[1:]),
             f'<p><img alt="Accuracy of each encoder with its interval" src="{picture}"></p>' if picture else "",
-            "<ul>", *(f"<li>{escape(' '.join(remark.split()))}</li>" for remark in self.remarks), "</ul></section>",
+            "<ul>", *remarks, "</ul></section>",
         ]  # fmt: skip
         if self.failed:
             listed = "".join(f"<li><b>{escape(name)}</b>: {escape(why)}</li>" for name, why in self.failed.items())
             parts.append(f"<section><h2>Not measured</h2><ul>{listed}</ul></section>")
-        if published := self._published_rows():
+        if published := self.others:
             parts.append("<section><h2>Published by others, on other clips than these</h2>")
             parts += [_html_table(("system", "figure", "size", "protocol", "source"), published), "</section>"]
         return "\n".join(part for part in parts if part)
@@ -263,6 +279,51 @@ class Leaderboard:
             with whole(folder / name) as part:
                 part.write_text(text, encoding="utf-8")
         return [folder / name for name in texts] + written
+
+
+class LeaderboardError(ValueError):
+    """A leaderboard.json that is not one; the message says what is wrong."""
+
+
+def read_leaderboard(path: Path) -> Leaderboard:
+    """A leaderboard from its JSON, to show it again: without clips and paired tests, but with their p values.
+
+    Raises:
+        LeaderboardError: the file cannot be read, or is not a leaderboard.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        rows = tuple(_row(each) for each in content["rows"])
+        plain = {name: content[name] for name in ("task", "dataset", "note", "n", "keywords", "threads")}
+        return Leaderboard(
+            rows,
+            dict(content["failed"]),
+            **plain,
+            speakers=content["speakers"] or 0,
+            warnings=tuple(content["warnings"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        wrong = f"the field {error} is missing" if isinstance(error, KeyError) else str(error)
+        raise LeaderboardError(f"{path.name} is not a leaderboard: {wrong}") from error
+
+
+def _row(content: dict[str, Any]) -> Row:
+    trained, against = content["trained_on"], content["against_best"]
+    fields: dict[str, Any] = {name: content[name] for name in _PLAIN}
+    fields |= {name: content[name] and _restored(content[name]) for name in _INTERVALS}
+    return Row(
+        **fields,
+        trained_on=None if trained is None else tuple(trained),
+        templates=tuple(content["templates"]),
+        hits={},
+        speakers={},
+        p=against["p_holm"] if against else None,
+    )
+
+
+def _restored(content: dict[str, Any]) -> Interval:
+    low, estimate, high = (math.nan if content[name] is None else content[name] for name in ("low", "estimate", "high"))
+    return Interval(estimate, low, high, content["n"], content["method"], content["confidence"])
 
 
 def ranked(
@@ -322,12 +383,12 @@ _HEAD = (
 )  # fmt: skip
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: Row, best: bool) -> tuple[str, ...]:
     trained = UNKNOWN if row.trained_on is None else _short(row.trained_on)
     return (
         row.encoder + (" (scores words)" if row.kind == "likelihood" else ""),
         _interval(row.accuracy),
-        "best" if row.paired is None else p_text(row.p if row.p is not None else math.nan).removeprefix("p ").strip(),
+        "best" if best else "" if row.p is None else p_text(row.p).removeprefix("p ").removeprefix("= "),
         _interval(row.macro),
         _area(row.auroc),
         _interval(row.pair_eer),
@@ -363,7 +424,7 @@ def _share(value: float) -> str:
 def _count(number: int | None) -> str:
     """
     >>> _count(1_434_001), _count(None)
-    ('1.4 M', 'unknown')
+    ('1.43 M', 'unknown')
     """
     if number is None:
         return UNKNOWN

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 import torch
-import transformers
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import (
+
+transformers = pytest.importorskip("transformers")  # doctests look into every file
+
+from tokenizers import Tokenizer, models, pre_tokenizers  # noqa: E402
+from transformers import (  # noqa: E402
     BertConfig,
     BertModel,
     ClapConfig,
@@ -110,6 +113,32 @@ def bert(folder: Path) -> Path:
     ).save_pretrained(folder)
     words(folder)
     return folder
+
+
+def glap(folder: Path, monkeypatch: pytest.MonkeyPatch, seed: int = 0) -> Path:
+    """A GLAP of its package's classes: Dasheng with one small block, a small BERT instead of SONAR, 8 dimensions.
+
+    The package has no smaller Dasheng than its base, whose weights it fetches; `monkeypatch` puts a tiny one there.
+    """
+    from dasheng.pretrained.pretrained import Dasheng
+    from glap_model.models import GLAP
+    from glap_model.models.audioencoders import dasheng_audioencoder
+
+    def tiny(**_: object) -> Dasheng:
+        return Dasheng(embed_dim=8, depth=1, num_heads=2, outputdim=None)
+
+    monkeypatch.setattr(dasheng_audioencoder, "dasheng_base", tiny)
+    torch.manual_seed(seed)
+    text = bert(folder / "text")
+    arguments = {
+        "text_encoder": "BertTextEncoder", "text_encoder_args": {"model_name": str(text)}, "audio_encoder_args": {},
+        "embed_size": 8,
+    }  # fmt: skip
+    model = GLAP(**arguments)  # type: ignore[arg-type]
+    path = folder / "glap.pt"
+    config = {"train_data": {}, "test_data": {}, "model": "GLAP", "model_args": arguments}
+    torch.save({"config": config, "model": model.state_dict()}, path)
+    return path
 
 
 def quiet() -> None:

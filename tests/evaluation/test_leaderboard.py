@@ -18,7 +18,8 @@ from kws_imagebind.metrics.classification import MetricError
 from kws_imagebind.metrics.intervals import wilson
 from kws_imagebind.metrics.paired import compare_paired, holm
 from kws_imagebind.metrics.pairs import pair_metrics
-from kws_imagebind.reporting.leaderboard import Leaderboard, Row, ranked
+from kws_imagebind.reporting.leaderboard import Leaderboard, LeaderboardError, Row, ranked, read_leaderboard
+from kws_imagebind.reporting.report import load_report
 
 USERS = '''
 import os, signal
@@ -47,7 +48,7 @@ def killed(device="auto"):
 def board(tmp_path_factory: pytest.TempPathFactory) -> tuple[Leaderboard, str]:
     path = tmp_path_factory.mktemp("users") / "users.py"
     path.write_text(USERS)
-    names = [f"{path}:deaf", f"{path}:broken", "phonebind", f"{path}:killed", "fonebind"]
+    names = [f"{path}:deaf", f"{path}:broken", "phonebind", f"{path}:killed"]
     return leaderboard(names, Request("sample", keywords="yes,no,seven", device="cpu")), str(path)
 
 
@@ -80,7 +81,6 @@ def test_one_that_fails_says_why_and_the_rest_go_on(board: tuple[Leaderboard, st
     found, path = board
     assert len(found.rows) == 2
     assert found.failed[f"{path}:broken"] == "RuntimeError: the licence server is asleep"
-    assert found.failed["fonebind"].startswith("unknown encoder 'fonebind' (did you mean phonebind?)")
     assert found.failed[f"{path}:killed"].startswith("its process was ended by signal 9, as when memory runs out")
 
 
@@ -141,7 +141,7 @@ def test_published_results_stand_apart_and_have_sources() -> None:
     found = three()
     content = found.as_dict()
     assert {each["system"] for each in content["published_pairs"]} == {
-        "CMCD", "CED (Flexible KWS)", "PhonMatchNet", "SLiCK",
+        "CMCD", "CED (Flexible KWS)", "PhonMatchNet", "PhonMatchNet, again", "SLiCK, again", "SLiCK-EPS",
     }  # fmt: skip
     assert all(each["source"] for each in content["published"] + content["published_pairs"])
     assert not {each["encoder"] for each in content["rows"]} & {each["system"] for each in content["published"]}
@@ -169,10 +169,56 @@ def test_files_hold_the_same_numbers(tmp_path: Path) -> None:
     assert "http" not in page and "data:image/png;base64," in page  # it needs nothing else
 
 
-def test_nothing_measured_ends_with_an_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert main(["leaderboard", "nothing", "--output", str(tmp_path), "--quiet"]) == 2
+def test_a_leaderboard_comes_back_from_its_json(tmp_path: Path) -> None:
+    found = three()
+    found.save(tmp_path)
+    again = read_leaderboard(tmp_path / "leaderboard.json")
+    assert again.table == found.table and str(again) == str(found)
+    assert found.table[1][2] == "best" and found.table[0][2] == "p"
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"), [("[", "Expecting value"), ("{}", "the field 'rows' is missing"), ('{"rows": [1]}', "int")]
+)
+def test_a_file_that_is_not_a_leaderboard_is_one_sentence(text: str, wrong: str, tmp_path: Path) -> None:
+    (tmp_path / "leaderboard.json").write_text(text)
+    with pytest.raises(LeaderboardError, match=rf"^leaderboard\.json is not a leaderboard: .*{wrong}"):
+        read_leaderboard(tmp_path / "leaderboard.json")
+
+
+def test_the_report_of_a_run_shows_the_leaderboard_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "predictions.csv").write_text("path,label,prediction,score\na.wav,yes,yes,0.9\nb.wav,no,yes,0.8\n")
+    three().save(tmp_path)
+    report = load_report(tmp_path)
+    page, text = report.html(), report.markdown()
+    assert "<h2>Leaderboard</h2>" in page and "&lt;c&gt;" in page and "d was not measured: has no &lt;audio&gt;" in page
+    table = [line for line in text.splitlines() if line.startswith("| ") and "best" in line]
+    assert len(table) == 1 and table[0].startswith("| b | ") and table[0].endswith(" |")
+    (tmp_path / "leaderboard.json").write_text("{}")
+    assert any(
+        "The leaderboard is not shown: leaderboard.json is not" in each for each in load_report(tmp_path).notices
+    )
+
+
+def test_the_command_prints_json_and_adds_a_section_to_a_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = ["--keywords", "yes,no", "--quiet", "--json", "--output", str(tmp_path)]
+    assert main(["evaluate", "--no-cache", *data]) == 0
+    own = json.loads(capsys.readouterr().out)
+    assert "<h2>Leaderboard</h2>" not in (tmp_path / "report.html").read_text()
+    assert main(["leaderboard", "phonebind", *data]) == 0
     told = capsys.readouterr()
-    assert "failed     nothing: unknown encoder 'nothing'" in told.out
+    content = json.loads(told.out)
+    assert content["chance"] == 0.5 and content["rows"][0]["encoder"] == "phonebind" and content["n"] == 18
+    assert content["rows"][0]["accuracy"]["estimate"] == own["metrics"]["accuracy"]["estimate"]
+    assert "report.html" in told.err and "<h2>Leaderboard</h2>" in (tmp_path / "report.html").read_text()
+
+
+def test_nothing_measured_ends_with_an_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["leaderboard", "fonebind", "--output", str(tmp_path), "--quiet"]) == 2
+    told = capsys.readouterr()
+    assert "failed     fonebind: unknown encoder 'fonebind' (did you mean phonebind?)" in told.out
     assert "no encoder could be measured" in told.err
 
 
@@ -181,9 +227,3 @@ def test_bad_requests_are_refused_before_any_process(capsys: pytest.CaptureFixtu
         leaderboard(["phonebind", "phonebind"], Request("sample"))
     assert main(["leaderboard", "phonebind", "--task", "sc36"]) == 2
     assert "unknown task 'sc36'" in capsys.readouterr().err
-
-
-def test_the_command_line_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["leaderboard", "phonebind", "--keywords", "yes,no", "--json", "--quiet"]) == 0
-    content = json.loads(capsys.readouterr().out)
-    assert content["chance"] == 0.5 and content["rows"][0]["encoder"] == "phonebind" and content["n"] == 18

@@ -19,9 +19,10 @@ def parameters(network: torch.nn.Module) -> int:
 
 
 # Table 2 of arXiv:2106.04140, in thousands, for 12 words.
-@pytest.mark.parametrize(
-    ("tau", "thousands", "digits"), [(1, 9.2, 1), (2, 27.3, 1), (3, 54.2, 1), (6, 188, 0), (8, 321, 0)]
-)
+PAPER = [(1, 9.2, 1), (2, 27.3, 1), (3, 54.2, 1), (6, 188, 0), (8, 321, 0)]  # tau, thousands, digits
+
+
+@pytest.mark.parametrize(("tau", "thousands", "digits"), PAPER)
 def test_bc_resnet_has_the_papers_parameters(tau: float, thousands: float, digits: int) -> None:
     assert round(parameters(BCResNet(12, tau)) / 1000, digits) == thousands
 
@@ -219,5 +220,5 @@ class TestImagenet:
             raise ConnectionError("no route to host")
 
         monkeypatch.setattr(timm, "create_model", unreachable)
-        with pytest.raises(NetworkError, match="neither in the hub's cache nor reachable .*leave --pretrained out"):
+        with pytest.raises(NetworkError, match=r"neither in the hub's cache nor reachable .*leave --pretrained out"):
             build(Architecture("imagenet:resnet18", 5, (128, FRAMES)), pretrained=True)

@@ -49,18 +49,16 @@ def test_few_examples_are_measured_on_other_voices(tone_encoder: ToneEncoder, au
 def test_search_shows_the_nearest_clips(
     audio: Embeddings, monkeypatch: pytest.MonkeyPatch, tone_encoder: ToneEncoder
 ) -> None:
-    shown: list[str] = []
+    shown: list[tuple[str, ...]] = []
     played: list[str] = []
-    monkeypatch.setattr(readouts, "display", lambda content: shown.append(content.data))
+    monkeypatch.setattr(readouts, "tabulate", lambda head, rows: shown.extend(rows))
     monkeypatch.setattr(readouts, "listen", lambda clips: played.extend(clip.key for clip in clips))
     query = audio.features[:1]
     readouts.search(audio, query, top=2, without=[audio.utterances[0]])
     cosines = (audio.features @ query[0])[1:]
     best = cosines.argsort(descending=True, stable=True)[:2].tolist()
-    lines = shown[0].splitlines()[2:]
-    assert lines == [
-        f"| {cosines[row]:.2f} | {audio.utterances[row + 1].label} | {audio.utterances[row + 1].speaker} |"
-        for row in best
+    assert shown == [
+        (f"{cosines[row]:.2f}", audio.utterances[row + 1].label, audio.utterances[row + 1].speaker) for row in best
     ]
     assert played[0] != audio.utterances[0].key and len(played) == 2
 

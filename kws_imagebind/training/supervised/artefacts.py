@@ -105,16 +105,18 @@ def card(trained: Trained, plan: Plan) -> str:
     """The model card, in Markdown."""
     network, splits, found = trained.network, plan.splits, trained.best
     recipe = plan.chosen
+    source = splits.training.note or splits.training.name
+    share = 100 * found.validation_accuracy
     lines = [
         f"# {network.name}: {len(network.labels)} words",
         "",
-        "A keyword spotter that learnt its words from labelled recordings. Supervised: its numbers cannot be set beside "
-        "zero-shot ones without saying so.",
+        "A keyword spotter that learnt its words from labelled recordings. It is supervised: do not set its numbers "
+        "beside zero-shot ones without saying so.",
         "",
         f"- Words: {', '.join(network.labels)}",
-        f"- Learnt from: {len(splits.training):,} clips ({_speakers(splits.training)}), {splits.training.note or splits.training.name}",
-        f"- Epoch {found.epoch} of {len(trained.history)} chosen on {trained.validation:,} other clips "
-        f"({_speakers(splits.validation)}), {100 * found.validation_accuracy:.1f} % of them right: no result, for they chose",
+        f"- Learnt from: {len(splits.training):,} clips ({_speakers(splits.training)}), {source}",
+        f"- Epoch {found.epoch} of {len(trained.history)} was chosen on {trained.validation:,} other clips "
+        f"({_speakers(splits.validation)}); {share:.1f} % of them were right, which is no result, because they chose",
         f"- Clips divided: {splits.note}",
         f"- Trained on: {', '.join(network.card.trained_on or ('not recorded',))}",
         f"- Recipe: {recipe.optimiser}, rate {recipe.rate:g} ({recipe.schedule}, {recipe.warmup:g} epochs of warm-up), "
@@ -126,8 +128,8 @@ def card(trained: Trained, plan: Plan) -> str:
         str(trained.complexity),
         "```",
         "",
-        "It knows no other words: whatever is said, it names one of its own, unless silence and unknown are among them. "
-        "The licence of the recordings applies to what was learnt from them; Speech Commands is CC BY 4.0.",
+        "It knows no other words: whatever is said, it names one of its own, unless silence and unknown are among "
+        "them. The licence of the recordings applies to what was learnt from them; Speech Commands is CC BY 4.0.",
         "",
     ]
     return "\n".join(lines)
@@ -144,7 +146,6 @@ def _heard(network: TrainedNetwork) -> str:
     if seen is None:
         return f"the vectors of {network.run.encoder[0] if network.run.encoder else 'an encoder'}"
     what = f"{seen.mels} mel bands" if seen.kind == "log-mel" else f"{seen.shape[0]} bins"
-    return (
-        f"{seen.seconds:g} s at {seen.sample_rate / 1000:g} kHz, {what}, windows of {1000 * seen.window / seen.sample_rate:g} "
-        f"ms every {1000 * seen.hop / seen.sample_rate:g} ms"
-    )
+    window, hop = (1000 * samples / seen.sample_rate for samples in (seen.window, seen.hop))
+    rate = f"{seen.sample_rate / 1000:g} kHz"
+    return f"{seen.seconds:g} s at {rate}, {what}, windows of {window:g} ms every {hop:g} ms"

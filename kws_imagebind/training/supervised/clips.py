@@ -91,7 +91,15 @@ def _official(dataset: Dataset) -> Splits | None:
         if "has no split" in str(error) or "made by hand" in str(error):
             return None
         raise
-    return Splits(training, validation, testing, "the data set's own splits")
+    validation = _without_crops(validation, testing)
+    return Splits(_without_crops(training, validation, testing), validation, testing, "the data set's own splits")
+
+
+def _without_crops(dataset: Dataset, *others: Dataset) -> Dataset:
+    """Without the crops that another split has too: silence is drawn from the same recordings for each split."""
+    taken = {(each.path, each.crop) for other in others for each in other.utterances if each.crop}
+    kept = tuple(each for each in dataset.utterances if (each.path, each.crop) not in taken)
+    return dataset if len(kept) == len(dataset) else replace(dataset, utterances=kept)
 
 
 def _drawn(dataset: Dataset, seed: int, share: float) -> Splits:

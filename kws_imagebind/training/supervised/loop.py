@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -229,7 +230,7 @@ class _Batches(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         start, self.start = self.start, 0
         order, cuts = self._order(), self._cuts()
-        for first, end in list(zip(cuts, cuts[1:], strict=False))[start:]:
+        for first, end in list(pairwise(cuts))[start:]:
             yield order[first:end][self.part :: self.parts].tolist()
 
     def _order(self) -> NDArray[np.int64]:
@@ -259,7 +260,7 @@ class _Learner(pl.LightningModule):
             0.0,
             0.0,
             0.0,
-        ]  # of the epoch: loss, hits, clips; kept in checkpoints, as Lightning's means are not
+        ]  # of the epoch: loss, hits, clips; Lightning's means are not in checkpoints
 
     def on_train_start(self) -> None:
         self.batches.part, self.batches.parts = self.global_rank, self.trainer.world_size
@@ -301,13 +302,14 @@ class _Learner(pl.LightningModule):
             rows = torch.where((targets == loop.quiet_class)[:, None], rows * loud, rows)
         changes = loop.recipe.augmentation
         rows = augment(rows, changes, loop.front_end.sample_rate, loop.noise, random)
-        return mask(self._spectrograms(rows), changes, random).contiguous(memory_format=torch.channels_last)
+        return mask(self._spectrograms(rows), changes, random)
 
     def _spectrograms(self, rows: Tensor) -> Tensor:
         if self._loop.front_end is None:
             return rows
         with torch.autocast(rows.device.type, enabled=False):  # powers and logarithms need their digits
-            return self._loop.front_end(rows)
+            # In the order of memory in which processors convolve fastest.
+            return self._loop.front_end(rows).contiguous(memory_format=torch.channels_last)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         rows, targets = batch

@@ -72,7 +72,7 @@ class Recipe:
     momentum: float = 0.9
     patience: int | None = None
     balance: Balance = "none"
-    front_end: FrontEnd = FrontEnd()
+    front_end: FrontEnd = field(default_factory=FrontEnd)
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:

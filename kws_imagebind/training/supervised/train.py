@@ -14,14 +14,16 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kws_imagebind.audio.spectrogram import FrontEnd
 from kws_imagebind.datasets.base import Dataset
 from kws_imagebind.embeddings.embed import embed
-from kws_imagebind.encoders.base import Encoder, EncoderError, Scorer
+from kws_imagebind.encoders.base import Encoder, EncoderError, Scorer, resolve_device
 from kws_imagebind.encoders.cards import Card, card_of
 from kws_imagebind.encoders.registry import load_encoder
 from kws_imagebind.encoders.trained import LearntClip, TrainedNetwork, TrainedRun, is_run, unit
@@ -38,6 +40,7 @@ from kws_imagebind.training.supervised.recipes import Recipe, TrainingError, rec
 PLAN = "plan.json"
 STANDARDISED_ON = 1_000  # training clips whose mean and deviation standardise all
 SMALLEST_BATCH = 8  # that few clips are divided into
+MIDDLE_OF = 100  # training clips of a word, whose middle stands for its text
 BATCH = 256  # clips, where nothing is learnt
 
 log = logging.getLogger(__name__)
@@ -135,6 +138,7 @@ def train(plan: Plan, progress: bool = False) -> Trained:
         NetworkError, EncoderError, AudioError, FileProblem: as their causes say.
         MetricError: a clip is in two of the parts.
     """
+    _check_devices(plan)
     _begin(plan)
     torch.manual_seed(plan.seed)
     material = _probed(plan, progress) if plan.network.partition(":")[0] == PROBE else _heard(plan, progress)
@@ -162,6 +166,16 @@ def train(plan: Plan, progress: bool = False) -> Trained:
         )
     )
     return _finish(plan, material, history)
+
+
+def _check_devices(plan: Plan) -> None:
+    """Says before any clip is read that a device is not here."""
+    if plan.device != "auto":
+        resolve_device(plan.device)
+    if plan.devices > 1 and torch.cuda.device_count() < plan.devices:
+        raise TrainingError(
+            f"{plan.devices} GPUs are asked for, and {torch.cuda.device_count()} are here; leave --devices out"
+        )
 
 
 def _begin(plan: Plan) -> None:
@@ -282,33 +296,45 @@ def _finish(plan: Plan, material: _Material, history: Sequence[Epoch]) -> Traine
 
 
 def _card(plan: Plan, material: _Material, cost: Complexity) -> Card:
-    named = any(CORPUS_NAME.search(each.key) for each in plan.splits.training.utterances)
-    source = plan.splits.training.name
-    # The sample's synthetic voices only borrow the corpus's manner of naming.
-    trained_on = "Speech Commands" if source == "speech-commands" or (named and source != "sample") else source
+    front_end = plan.chosen.front_end
     return Card(
         name=plan.network,
         parameters=cost.parameters,
-        sample_rate=material.base.sample_rate if material.base else plan.chosen.front_end.sample_rate,
-        trained_on=(
-            trained_on,
-            *(card_of(material.base).trained_on or () if material.base else ()),
-        ),
+        sample_rate=material.base.sample_rate if material.base else front_end.sample_rate,
+        trained_on=card_of(material.base).trained_on if material.base else _trained_on(plan.splits),
         citation="Kim et al. 2021, arXiv:2106.04140" if plan.network.startswith("bc-resnet") else "",
     )
 
 
+def _trained_on(splits: Splits) -> tuple[str, ...]:
+    """The corpus behind the training clips; what a probe learnt from is told by its protocol, not by its encoder."""
+    source = splits.training.name
+    named = any(CORPUS_NAME.search(each.key) for each in splits.training.utterances)
+    # The sample's synthetic voices only borrow the corpus's manner of naming.
+    return ("Speech Commands" if source == "speech-commands" or (named and source != "sample") else source,)
+
+
 def _middles(network: nn.Module, material: _Material, classes: int) -> Tensor:
-    """(classes, dim) the mean unit vector of each word's training clips, of unit norm itself."""
+    """(classes, dim) the mean unit vector of some training clips of each word, of unit norm itself."""
+    targets = material.training.targets
+    chosen = np.sort(np.concatenate([_spread(np.flatnonzero(targets == word)) for word in range(classes)]))
     found = []
     with torch.no_grad():
-        for start in range(0, len(material.training), BATCH):
-            rows, _ = material.training.batch(list(range(start, min(start + BATCH, len(material.training)))))
-            seen = material.front_end(rows) if material.front_end else rows
+        for start in range(0, len(chosen), BATCH):
+            rows, _ = material.training.batch(chosen[start : start + BATCH])
+            seen = _fast(material.front_end(rows)) if material.front_end else rows
             found.append(unit(network.heads(seen)[-1]))  # type: ignore[operator]
-    vectors = torch.cat(found)
-    targets = F.one_hot(torch.from_numpy(material.training.targets.copy()), classes).float()
-    return unit(targets.T @ vectors)
+    return unit(F.one_hot(torch.from_numpy(targets[chosen]), classes).float().T @ torch.cat(found))
+
+
+def _spread(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """At most `MIDDLE_OF` of some rows, spread over all."""
+    return rows[:: -(-len(rows) // MIDDLE_OF)]
+
+
+def _fast(spectrograms: Tensor) -> Tensor:
+    """In the order of memory in which processors convolve fastest."""
+    return spectrograms.contiguous(memory_format=torch.channels_last)
 
 
 def _learnt(splits: Splits, material: _Material) -> list[LearntClip]:

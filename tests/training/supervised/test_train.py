@@ -1,4 +1,4 @@
-"""Training from clips to a run: it learns, it goes on after an interruption, and what is wrong is said in a sentence."""
+"""Training from clips to a run: it learns, goes on after an interruption, and says what is wrong in a sentence."""
 
 from __future__ import annotations
 
