@@ -46,7 +46,7 @@ def add_train(commands: argparse._SubParsersAction) -> None:
         "--precision", choices=("fp32", "bf16"), default="fp32", help="bf16 is faster where the processor knows it"
     )
     run.add_argument("--no-report", action="store_true", help="leave the testing clips for 'evaluate --encoder DIR'")
-    run.add_argument("--json", action="store_true", help="print the content of run.json")
+    run.add_argument("--json", action="store_true", help="print the content of run.json, or the results")
     run.add_argument("--quiet", action="store_true", help="show no progress")
 
 
@@ -114,12 +114,17 @@ def _refuse(arguments: argparse.Namespace, options: tuple[str, ...], error: type
 def _train_correspondence(arguments: argparse.Namespace) -> int:
     from dataclasses import replace
 
+    from kws_imagebind.encoders.avenet import read_correspondence_run
     from kws_imagebind.training.correspondence.recipes import fitted, published, small
     from kws_imagebind.training.correspondence.train import CorrespondencePlan, report, train
     from kws_imagebind.training.supervised.recipes import TrainingError
 
     supervised = ("patience", "balance", "front_end", "speed", "no_augmentation", "pretrained", "frozen")
     _refuse(arguments, supervised, TrainingError)
+    if arguments.begin is not None:
+        if arguments.network != "avolnet":
+            _refuse(arguments, ("begin",), TrainingError)
+        read_correspondence_run(arguments.begin)  # or say now that there is none
     recipe = (published if arguments.size == "published" else small)(arguments.network)
     material = _material(arguments, recipe)
     recipe = fitted(recipe, len(material.training)) if arguments.size != "published" else recipe
@@ -151,7 +156,8 @@ def _material(arguments: argparse.Namespace, recipe: CorrespondenceRecipe) -> Ma
         return videos(
             AudioVisualFolder(root, config), arguments.cache, segments, ontology, arguments.seed, arguments.share
         )
-    _refuse(arguments, ("segments", "ontology"), TrainingError)
+    if arguments.segments or arguments.ontology:
+        raise TrainingError("--segments and --ontology label videos, and --data holds none; leave them out")
     dataset, more = _datasets(arguments)
     return reading_aloud(
         split(dataset, more, arguments.seed, arguments.share), recipe, arguments.cache, not arguments.quiet

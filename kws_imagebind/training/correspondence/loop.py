@@ -7,9 +7,6 @@ import io
 import logging
 import math
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -26,15 +23,8 @@ from kws_imagebind.models.avenet import AVENet, AVOLNet, L3Net, choice_loss, cor
 from kws_imagebind.training.correspondence.evaluate import correspondence, encode, log_odds
 from kws_imagebind.training.correspondence.pairs import Pairs, seen_and_heard
 from kws_imagebind.training.correspondence.recipes import CorrespondenceRecipe
+from kws_imagebind.training.supervised.loop import ModelCheckpoint, pl, quiet  # which alone imports Lightning
 from kws_imagebind.training.supervised.recipes import TrainingError
-
-try:
-    import lightning.pytorch as pl
-    from lightning.pytorch.callbacks import ModelCheckpoint
-except ModuleNotFoundError as error:
-    raise TrainingError(
-        "training needs Lightning; install it with 'pip install lightning', or this package with its extra 'supervised'"
-    ) from error
 
 CHECKPOINTS, BEST, LAST = "checkpoints", "best", "last"
 HISTORY = "history.csv"
@@ -108,7 +98,7 @@ def fit(loop: CorrespondenceLoop) -> list[CorrespondenceEpoch]:
             "since a picture is told from another"
         )
     learner, folder = _Learner(loop), make_folder(loop.folder) / CHECKPOINTS
-    with _quiet(), explaining(loop.folder, "write"):
+    with quiet(), explaining(loop.folder, "write"):
         trainer = pl.Trainer(
             accelerator=loop.device.replace("cuda", "gpu"),
             devices=1,
@@ -254,19 +244,3 @@ def write_history(folder: Path, history: list[CorrespondenceEpoch]) -> None:
     rows.writerows([f"{value:.6g}" for value in asdict(each).values()] for each in history)
     with whole(folder / HISTORY) as part:
         part.write_text(text.getvalue(), encoding="utf-8")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without Lightning's notices, which speak to programmers of loops."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
-    levels = [each.level for each in loggers]
-    for each in loggers:
-        each.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for each, level in zip(loggers, levels, strict=True):
-            each.setLevel(level)

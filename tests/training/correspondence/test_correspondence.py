@@ -310,4 +310,10 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFi
     assert "--size does not go with 'light-cnn'" in capsys.readouterr().err
     assert main(["train", "avenet", *output, "--data", str(tmp_path / "none")]) == 2
     assert "is not a folder" in capsys.readouterr().err
+    assert main(["train", "avenet", *output, "--segments", "list.csv"]) == 2
+    assert "--segments and --ontology label videos" in capsys.readouterr().err
+    assert main(["train", "avenet", *output, "--begin", str(tmp_path)]) == 2
+    assert "--begin does not go with 'avenet'" in capsys.readouterr().err
+    assert main(["train", "avolnet", *output, "--begin", str(tmp_path)]) == 2
+    assert "holds no finished training" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
