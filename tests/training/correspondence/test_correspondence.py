@@ -212,6 +212,14 @@ def test_a_run_is_an_encoder_of_sounds_and_pictures(
     assert encoder.encode_audio([torch.randn(16_000) * 0.1]).shape == (1, 128) and not len(encoder.encode_audio([]))
     with pytest.raises(EncoderError, match="reads no texts"):
         encoder.encode_text(["go"])
+    drawings = tmp_path / "drawings"
+    for word in ("go", "left"):
+        (drawings / word).mkdir(parents=True)
+        Image.fromarray(painter.word(word, np.random.default_rng(1))[0]).save(drawings / word / "1.png")
+    options = ["--encoder", str(spoken.output), "--keywords", "go,left", "--no-cache", "--quiet", "--json"]
+    assert main(["retrieve", *options, "--images", str(drawings)]) == 0
+    found = [each["direction"] for each in json.loads(capsys.readouterr().out)["directions"]]
+    assert found == ["audio to audio", "audio to audio of other speakers", "image to audio", "audio to image"]
     pytest.importorskip("faiss")
     pytest.importorskip("pyarrow")
     sample = tmp_path / "clips"
