@@ -21,16 +21,17 @@ from kws_imagebind.audio.spectrogram import FrontEnd
 from kws_imagebind.cli import main
 from kws_imagebind.datasets import load_dataset
 from kws_imagebind.datasets.audio_visual import AudioVisualFolder, MomentConfig
-from kws_imagebind.datasets.reading_aloud import WordPainter, bundled_fonts
+from kws_imagebind.datasets.reading_aloud import Box, WordPainter, bundled_fonts
 from kws_imagebind.encoders import EncoderError, load_encoder
 from kws_imagebind.encoders.avenet import AVENetEncoder, load_network
 from kws_imagebind.metrics.classification import MetricError
 from kws_imagebind.models.avenet import AVENetConfig, build
 from kws_imagebind.training.correspondence import loop as loops
 from kws_imagebind.training.correspondence.evaluate import correspondence, directions, encode, same_label
+from kws_imagebind.training.correspondence.localisation import Page, score
 from kws_imagebind.training.correspondence.loop import CorrespondenceEpoch, CorrespondenceLoop, fit
 from kws_imagebind.training.correspondence.pairs import SpokenWords, VideoMoments
-from kws_imagebind.training.correspondence.recipes import CorrespondenceRecipe, small
+from kws_imagebind.training.correspondence.recipes import CorrespondenceRecipe, published, small
 from kws_imagebind.training.correspondence.train import (
     CorrespondencePlan,
     Part,
@@ -127,6 +128,12 @@ def test_training_does_not_depend_on_labels(tmp_path: Path, monkeypatch: pytest.
     _, others = learnt(tmp_path / "none", recipe=recipe)
     assert all(torch.equal(weights[name], others[name]) for name in weights)
     assert not any("label" in each.name for each in dataclasses.fields(VideoMoments))
+
+
+@pytest.mark.parametrize("recipe", [published(), small(), small("avolnet")])
+def test_the_networks_hear_what_the_front_end_gives(recipe: CorrespondenceRecipe) -> None:
+    assert recipe.sound.shape == recipe.config.sound
+    assert published().sound.shape == (257, 200) and published().config.channels == (64, 128, 256, 512)
 
 
 def test_too_few_pairs_are_refused(tmp_path: Path) -> None:
@@ -259,10 +266,26 @@ def test_avol_net_begins_with_the_towers_of_ave_net(spoken: CorrespondencePlan, 
     sounds = torch.randn(2, 1, *recipe.config.sound)
     with torch.no_grad():  # the vector before the norm is the one that AVE-Net normalises
         assert torch.allclose(fresh.sound_vectors(sounds), trained.sound_vectors(sounds), atol=1e-5)
-    train(CorrespondencePlan(spoken.material, tmp_path / "avol", recipe, spoken.output, device="cpu"))
-    assert load_network(tmp_path / "avol")[0].network == "avolnet"
+    plan = CorrespondencePlan(spoken.material, tmp_path / "avol", recipe, spoken.output, device="cpu")
+    train(plan)
+    assert load_network(plan.output)[0].network == "avolnet"
+    found = report(plan).localisation
+    assert found is not None and found.hits.n == 12 and found.words == 6 and 0 < found.chance < 1 / 6
+    assert (plan.output / "localisation.png").is_file()
     with pytest.raises(TrainingError, match="only avolnet begins"):
         train(CorrespondencePlan(spoken.material, tmp_path / "ave", spoken.recipe, spoken.output, device="cpu"))
+
+
+def test_the_peak_of_a_map_is_judged_by_the_box_of_the_word() -> None:
+    """Four words in the quarters of a picture; the second, at the top right, is spoken."""
+    boxes = (Box(0, 0, 10, 10), Box(10, 0, 20, 10), Box(0, 10, 10, 20), Box(10, 10, 20, 20))
+    heat = np.array([[0.0, 2.0], [1.0, 0.0]], np.float32)
+    page = Page(np.zeros((20, 20, 3), np.uint8), ("a", "b", "c", "d"), boxes, 1, heat)
+    assert page.peak == (15.0, 5.0) and page.hit and page.chance == 0.25
+    missed = replace(page, spoken=2)
+    assert not missed.hit
+    found = score([page, missed, page, page], ["x", "x", "y", "y"])
+    assert found.hits.estimate == 0.75 and found.hits.n == 4 and found.chance == 0.25
 
 
 def test_videos_go_from_files_to_retrieval(tmp_path: Path) -> None:
