@@ -138,8 +138,9 @@ def train(plan: Plan, progress: bool = False) -> Trained:
         NetworkError, EncoderError, AudioError, FileProblem: as their causes say.
         MetricError: a clip is in two of the parts.
     """
-    from kws_imagebind.training.supervised.loop import Loop, fit  # Lightning takes seconds to import
+    from kws_imagebind.training.supervised.loop import Loop, check_lightning, fit  # Lightning takes seconds to import
 
+    check_lightning()
     _check_devices(plan)
     _begin(plan)
     torch.manual_seed(plan.seed)
