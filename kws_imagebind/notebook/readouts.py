@@ -10,10 +10,10 @@ from torch import Tensor
 
 from kws_imagebind.datasets.base import Utterance
 from kws_imagebind.embeddings.embed import Embeddings
-from kws_imagebind.embeddings.index import ClipIndex, VectorIndexError
+from kws_imagebind.embeddings.index import ClipIndex
 from kws_imagebind.embeddings.table import Row
 from kws_imagebind.evaluation.learning_curve import LearningCurve, learning_curve
-from kws_imagebind.notebook.display import listen, tabulate, tell
+from kws_imagebind.notebook.display import listen, tabulate
 from kws_imagebind.readouts.arithmetic import combine
 from kws_imagebind.readouts.support import sampling
 from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
@@ -56,11 +56,8 @@ def search(audio: Embeddings, *queries: Tensor, top: int = 5, without: Sequence[
     """
     known = [Row(clip.key, str(clip.path), label=clip.label, speaker=clip.speaker) for clip in audio.utterances]
     left_out = {clip.key for clip in without}
-    try:
-        index = ClipIndex.build(known, audio.features.numpy(), audio.encoder, audio.fingerprint)
-        found = find(index, combine(torch.cat(queries))[None].numpy(), min(top + len(left_out), len(known)))
-    except VectorIndexError as error:  # such as that FAISS is not installed
-        return tell(error)
+    index = ClipIndex.build(known, audio.features.numpy(), audio.encoder, audio.fingerprint)
+    found = find(index, combine(torch.cat(queries))[None].numpy(), min(top + len(left_out), len(known)))
     hits = [hit for hit in found if hit.key not in left_out][:top]
     rows = [(f"{hit.score:.2f}", hit.label, hit.speaker or "unknown") for hit in hits]
     tabulate(("cosine", "it says", "voice"), rows)

@@ -487,6 +487,7 @@ main { max-width: 1180px; margin: 0 auto; padding: 24px 16px 48px; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; } img { max-width: 100%; background: white; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: 4px 10px; border-bottom: 1px solid #8886; white-space: nowrap; font-size: 14px; }
+td:last-child { white-space: normal; min-width: 12em; } th, td { padding-left: 6px; padding-right: 6px; }
 </style></head><body><main><h1>Leaderboard</h1>
 BODY
 </main></body></html>

@@ -15,8 +15,6 @@ from kws_imagebind.notebook import readouts
 from kws_imagebind.readouts.support import FewShotError
 from tests.conftest import ToneEncoder
 
-pytest.importorskip("faiss")
-
 
 @pytest.fixture
 def audio(tone_encoder: ToneEncoder, tones: Path) -> Embeddings:
@@ -61,14 +59,6 @@ def test_search_shows_the_nearest_clips(
         (f"{cosines[row]:.2f}", audio.utterances[row + 1].label, audio.utterances[row + 1].speaker) for row in best
     ]
     assert played[0] != audio.utterances[0].key and len(played) == 2
-
-
-def test_without_faiss_a_sentence_says_so(audio: Embeddings, monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[object] = []
-    monkeypatch.setattr(readouts, "tell", said.append)
-    monkeypatch.setitem(__import__("sys").modules, "faiss", None)
-    readouts.search(audio, audio.features[:1])
-    assert "faiss" in str(said[0]).lower()
 
 
 def test_selected_clips_keep_what_is_known_of_them(audio: Embeddings) -> None:
