@@ -208,8 +208,8 @@ def _train_supervised(arguments: argparse.Namespace) -> int:
 
 def _datasets(arguments: argparse.Namespace) -> tuple[Dataset, list[Dataset]]:
     """The training clips of a data set with splits, or all clips of one without; and the clips that are added."""
-    from kws_imagebind.datasets import DatasetError, load_dataset
-    from kws_imagebind.datasets.registry import dataset_at
+    from kws_imagebind.datasets import load_dataset
+    from kws_imagebind.datasets.registry import dataset_at, splits_of
     from kws_imagebind.text.keywords import KeywordError
 
     name = arguments.dataset or dataset_at(arguments.data, arguments.download)
@@ -220,12 +220,7 @@ def _datasets(arguments: argparse.Namespace) -> tuple[Dataset, list[Dataset]]:
             arguments.dataset_version,
         )  # fmt: skip
 
-    try:
-        dataset = load("training")
-    except DatasetError as error:
-        if "has no split" not in str(error):
-            raise
-        dataset = load(None)
+    dataset = load("training" if "training" in splits_of(name) else None)
     if len(dataset.keywords) < 2:
         raise KeywordError(f"'{dataset.keywords[0]}' is the only keyword; a choice needs at least two")
     return dataset, [load_dataset("folder", folder, keywords=dataset.keywords) for folder in arguments.more]

@@ -39,7 +39,7 @@ class LightCNN(nn.Module):
 
     >>> network = LightCNN(12).eval()
     >>> network(torch.zeros(2, 1, 64, 98)).shape, sum(each.numel() for each in network.parameters())
-    (torch.Size([2, 12]), 695212)
+    (torch.Size([2, 12]), 714444)
     """
 
     def __init__(self, classes: int) -> None:

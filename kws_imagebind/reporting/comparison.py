@@ -5,7 +5,6 @@ Works from `predictions.csv` alone, without any model. Runs are aligned by clip;
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,9 @@ from typing import Any
 from kws_imagebind.metrics.intervals import Interval, proportion_by_speaker, wilson
 from kws_imagebind.metrics.paired import PairedComparison, compare_paired, holm, p_text
 from kws_imagebind.reporting.predictions import Prediction, PredictionsError, one_spelling
+
+# What a run can be, as `reporting.protocol.described` begins.
+SORTS = ("zero-shot", "not zero-shot", "few-shot", "probe", "supervised", "likelihood")
 
 
 @dataclass(frozen=True)
@@ -124,8 +126,8 @@ def compare(
         runs: the predictions of each run, by its name; at least two.
         candidates: the words that a run chose from, by the run's name, where that is known. Fewer candidates
             are easier, so runs with different candidates get a warning.
-        kinds: what each run is, where that is known: "zero-shot", "few-shot, …", "supervised: …". What stands before
-            the first comma or colon sorts the runs, and runs of different sorts get a warning.
+        kinds: what each run is, where that is known, in words that begin with one of `SORTS`; runs of different sorts
+            get a warning.
 
     Raises:
         PredictionsError: there are fewer than two runs, they share no clip, or they disagree on what a clip says.
@@ -189,7 +191,7 @@ def _other_kinds(kinds: Mapping[str, str]) -> list[str]:
     """A warning where runs that learnt from labelled clips stand beside others."""
     sorts: dict[str, list[str]] = {}
     for name, kind in kinds.items():
-        sorts.setdefault(re.split("[,:;]", kind)[0].strip(), []).append(name)
+        sorts.setdefault(next((sort for sort in SORTS if kind.startswith(sort)), kind), []).append(name)
     if len(sorts) < 2:
         return []
     told = "; ".join(f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} {sort}" for sort, names in sorts.items())

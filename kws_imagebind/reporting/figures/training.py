@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from kws_imagebind.reporting.figures.style import BLUE, DPI, GREY, LIGHT_GREY, VERMILION, shorten
@@ -76,7 +77,8 @@ def heads_figure(panels: Sequence[tuple[str, np.ndarray]], spoken: Sequence[str]
             chosen = places[names == word]
             axes.scatter(chosen[:, 0], chosen[:, 1], s=min(16.0, 6_000 / len(names)), color=colour, linewidths=0)
             middle = np.median(chosen, axis=0)
-            axes.text(middle[0], middle[1], shorten(word), fontsize=8, weight="bold", ha="center", va="center")
+            text = axes.text(middle[0], middle[1], shorten(word), fontsize=8, weight="bold", ha="center", va="center")
+            text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
         axes.set_xticks([])
         axes.set_yticks([])
         axes.spines[:].set_color(LIGHT_GREY)

@@ -23,8 +23,8 @@ from tqdm import tqdm
 from kws_imagebind.audio.files import decode, load_audio, read_bytes
 from kws_imagebind.audio.signal import AudioError
 from kws_imagebind.audio.spectrogram import FrontEnd
-from kws_imagebind.datasets.base import ClipIdentity, Dataset, DatasetError, Utterance, listed
-from kws_imagebind.datasets.registry import sibling
+from kws_imagebind.datasets.base import ClipIdentity, Dataset, Utterance, listed
+from kws_imagebind.datasets.registry import sibling, splits_of
 from kws_imagebind.datasets.speech_commands import NOISE
 from kws_imagebind.datasets.waveforms import cropped
 from kws_imagebind.files import make_folder, whole
@@ -84,15 +84,14 @@ def split(dataset: Dataset, more: Sequence[Dataset] = (), seed: int = 0, share: 
 
 def _official(dataset: Dataset) -> Splits | None:
     """The data set's own splits, if it has them."""
-    try:
-        training, validation = sibling(dataset, TRAINING), sibling(dataset, VALIDATION)
-        testing = sibling(dataset, TESTING)
-    except DatasetError as error:
-        if "has no split" in str(error) or "made by hand" in str(error):
-            return None
-        raise
-    validation = _without_crops(validation, testing)
-    return Splits(_without_crops(training, validation, testing), validation, testing, "the data set's own splits")
+    there = splits_of(dataset.origin.name) if dataset.origin else ()
+    if not {TRAINING, VALIDATION} <= set(there):
+        return None
+    testing = sibling(dataset, TESTING) if TESTING in there else None
+    reported = [testing] if testing else []
+    validation = _without_crops(sibling(dataset, VALIDATION), *reported)
+    training = _without_crops(sibling(dataset, TRAINING), validation, *reported)
+    return Splits(training, validation, testing, "the data set's own splits")
 
 
 def _without_crops(dataset: Dataset, *others: Dataset) -> Dataset:

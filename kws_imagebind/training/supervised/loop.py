@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -33,14 +34,16 @@ from kws_imagebind.training.supervised.clips import Clips
 from kws_imagebind.training.supervised.history import Epoch, write_history
 from kws_imagebind.training.supervised.recipes import Recipe, TrainingError
 
-try:
-    import lightning.pytorch as pl
-    from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-    from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-except ModuleNotFoundError as error:
-    raise TrainingError(
-        "training needs Lightning; install it with 'pip install lightning', or this package with its extra 'supervised'"
-    ) from error
+
+def _lightning() -> Any:
+    """Lightning, or None where it is not installed: doctests look at this module without it."""
+    try:
+        return import_module("lightning.pytorch")
+    except ModuleNotFoundError:
+        return None
+
+
+pl = _lightning()
 
 CHECKPOINTS, BEST, LAST = "checkpoints", "best.ckpt", "last.ckpt"
 ACCURACY, LOSS = "validation_accuracy", "validation_loss"
@@ -88,6 +91,19 @@ class Loop:
     progress: bool = False
 
 
+def check_lightning() -> None:
+    """Says before anything is made that Lightning is not there.
+
+    Raises:
+        TrainingError: it is not installed.
+    """
+    if pl is None:
+        raise TrainingError(
+            "training needs Lightning; install it with 'pip install lightning', or this package with its extra "
+            "'supervised'"
+        )
+
+
 def fit(loop: Loop) -> list[Epoch]:
     """Trains, or goes on from the last checkpoint; the network then has the weights of the best epoch.
 
@@ -117,7 +133,9 @@ def fit(loop: Loop) -> list[Epoch]:
     return kept.history
 
 
-def _trainer(loop: Loop, kept: _Kept) -> pl.Trainer:
+def _trainer(loop: Loop, kept: _Kept) -> Any:
+    from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+
     recipe, folder = loop.recipe, loop.folder / CHECKPOINTS
     often: dict[str, Any] = (
         {"every_n_train_steps": loop.save_every}
@@ -157,6 +175,8 @@ def _accelerator(loop: Loop) -> tuple[str, Any]:
 
 
 def _loggers(folder: Path) -> list[Any]:
+    from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
     found: list[Any] = [CSVLogger(folder, name="logs")]
     try:
         found.append(TensorBoardLogger(folder, name="logs"))
@@ -243,7 +263,7 @@ class _Batches(Sampler[list[int]]):
         return random.choice(count, count, p=share / share.sum())
 
 
-class _Learner(pl.LightningModule):
+class _Learner(pl.LightningModule if pl else nn.Module):  # type: ignore[misc]
     """One network learning one set of labels."""
 
     batches: _Batches
@@ -360,7 +380,7 @@ def _factor(recipe: Recipe, step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, last - warm))))
 
 
-class _Kept(pl.Callback):
+class _Kept(pl.Callback if pl else object):  # type: ignore[misc]
     """The history, which lives in the checkpoints, and the progress on stderr."""
 
     def __init__(self, loop: Loop) -> None:
@@ -370,21 +390,21 @@ class _Kept(pl.Callback):
         self._started = 0.0
         self._before = 0.0  # seconds of this epoch before it was interrupted
 
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: Any, module: Any) -> None:
         self._started = time.perf_counter()
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
         self._started = time.perf_counter()
         if self._loop.progress and trainer.is_global_zero:
             title = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
             self._bar = tqdm(total=trainer.num_training_batches, desc=title, unit="step", leave=False)
 
-    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *rest: Any) -> None:
+    def on_train_batch_end(self, trainer: Any, module: Any, *rest: Any) -> None:
         if self._bar is not None:
             self._bar.n = rest[-1] + 1
             self._bar.refresh() if self._bar.n % 10 == 0 else None
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
         assert isinstance(module, _Learner)
         loss, hits, clips = module.sums
         told = {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -409,7 +429,7 @@ class _Kept(pl.Callback):
                 100 * epoch.validation_accuracy, f"{len(self._loop.validation):,}", epoch.seconds,
             )  # fmt: skip
 
-    def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
+    def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
         if self._bar is not None:
             self._bar.close()
 

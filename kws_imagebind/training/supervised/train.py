@@ -134,17 +134,18 @@ def train(plan: Plan, progress: bool = False) -> Trained:
         progress: whether to show on stderr how it goes.
 
     Raises:
-        TrainingError: the folder holds another training, or this one cannot go on.
+        TrainingError: Lightning is not installed, the folder holds another training, or this one cannot go on.
         NetworkError, EncoderError, AudioError, FileProblem: as their causes say.
         MetricError: a clip is in two of the parts.
     """
+    from kws_imagebind.training.supervised.loop import Loop, check_lightning, fit  # Lightning takes seconds to import
+
+    check_lightning()
     _check_devices(plan)
     _begin(plan)
     torch.manual_seed(plan.seed)
     material = _probed(plan, progress) if plan.network.partition(":")[0] == PROBE else _heard(plan, progress)
     check_disjoint(material.training.identities, material.validation.identities, "what the network learnt")
-    from kws_imagebind.training.supervised.loop import Loop, fit  # Lightning takes seconds to import
-
     recipe, labels = plan.chosen, plan.splits.labels
     history = fit(
         Loop(
@@ -291,7 +292,7 @@ def _finish(plan: Plan, material: _Material, history: Sequence[Epoch]) -> Traine
     )
     middles = _middles(network, material, len(splits.labels))
     run.save(plan.output, network, middles, _learnt(splits, material))
-    ready = TrainedNetwork.from_folder(plan.output, "cpu")
+    ready = TrainedNetwork.from_folder(plan.output, plan.device)
     return Trained(ready, tuple(history), cost, len(material.validation))
 
 

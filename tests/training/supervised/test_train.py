@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -200,6 +201,16 @@ def test_a_network_that_does_not_exist_is_told_before_any_clip_is_read(tones: Da
     with pytest.raises(NetworkError, match="did you mean residual"):
         train(Plan("residul", split(tones), tmp_path / "run", recipe(), tmp_path / "none"))
     assert not (tmp_path / "none").exists()
+
+
+def test_without_lightning_there_is_one_sentence(
+    tones: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "kws_imagebind.training.supervised.loop")
+    monkeypatch.setitem(sys.modules, "lightning.pytorch", None)
+    with pytest.raises(TrainingError, match="training needs Lightning; install it with 'pip install lightning'"):
+        train(Plan("residual", split(tones), tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_recording_that_is_gone_or_damaged_is_named(tones: Dataset, tmp_path: Path) -> None:
