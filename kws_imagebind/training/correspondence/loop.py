@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from kws_imagebind.audio.spectrogram import FrontEnd
@@ -23,7 +23,7 @@ from kws_imagebind.models.avenet import AVENet, AVOLNet, L3Net, choice_loss, cor
 from kws_imagebind.training.correspondence.evaluate import correspondence, encode, log_odds
 from kws_imagebind.training.correspondence.pairs import Pairs, seen_and_heard
 from kws_imagebind.training.correspondence.recipes import CorrespondenceRecipe
-from kws_imagebind.training.supervised.loop import ModelCheckpoint, pl, quiet  # which alone imports Lightning
+from kws_imagebind.training.supervised.loop import check_lightning, pl, quiet  # which alone imports Lightning
 from kws_imagebind.training.supervised.recipes import TrainingError
 
 CHECKPOINTS, BEST, LAST = "checkpoints", "best", "last"
@@ -88,10 +88,11 @@ def fit(loop: CorrespondenceLoop) -> list[CorrespondenceEpoch]:
     """Trains, or goes on after the last epoch that was finished; the network then has the weights of the best epoch.
 
     Raises:
-        TrainingError: the loss is not a number, or there are too few pairs.
+        TrainingError: the loss is not a number, there are too few pairs, or Lightning is not installed.
         FileProblem: nothing can be written.
         KeyboardInterrupt: the user stopped it.
     """
+    check_lightning()
     if len(loop.training) < 2 or len(loop.validation) < 2:
         raise TrainingError(
             f"{len(loop.training)} training and {len(loop.validation)} validation pairs; expected two or more of each, "
@@ -104,8 +105,8 @@ def fit(loop: CorrespondenceLoop) -> list[CorrespondenceEpoch]:
             devices=1,
             max_epochs=loop.recipe.epochs,
             callbacks=[
-                ModelCheckpoint(folder, LAST, every_n_epochs=1, enable_version_counter=False),
-                ModelCheckpoint(folder, BEST, LOSS, mode="min", enable_version_counter=False),
+                pl.callbacks.ModelCheckpoint(folder, LAST, every_n_epochs=1, enable_version_counter=False),
+                pl.callbacks.ModelCheckpoint(folder, BEST, LOSS, mode="min", enable_version_counter=False),
             ],
             logger=False,
             num_sanity_val_steps=0,
@@ -127,7 +128,7 @@ def fit(loop: CorrespondenceLoop) -> list[CorrespondenceEpoch]:
     return learner.history
 
 
-class _Learner(pl.LightningModule):
+class _Learner(pl.LightningModule if pl else nn.Module):  # type: ignore[misc]
     def __init__(self, loop: CorrespondenceLoop) -> None:
         super().__init__()
         self._loop, self.network = loop, loop.network

@@ -234,11 +234,13 @@ def train(plan: CorrespondencePlan, progress: bool = False) -> AVENet | AVOLNet 
         TrainingError: the folder holds another training, or this one cannot go on.
         MetricError: a recording or video is in two of the parts.
     """
+    from kws_imagebind.training.correspondence.loop import CorrespondenceLoop, fit  # Lightning takes seconds to import
+    from kws_imagebind.training.supervised.loop import check_lightning
+
+    check_lightning()
     recipe, material = plan.recipe, plan.material
     check_disjoint(material.learnt, material.validation.identities, "what the network learnt")
     _begin(plan)
-    from kws_imagebind.training.correspondence.loop import CorrespondenceLoop, fit  # Lightning takes seconds to import
-
     torch.manual_seed(plan.seed)
     network = build(recipe.network, recipe.config)
     if plan.begin is not None:
