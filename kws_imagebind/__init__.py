@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from kws_imagebind.metrics.intervals import Interval
     from kws_imagebind.readouts.base import Scores
     from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
-    from kws_imagebind.spotting.detect import Hit, detect
+    from kws_imagebind.spotting.detect import detect
+    from kws_imagebind.spotting.hits import Hit
     from kws_imagebind.spotting.rank import spot
+    from kws_imagebind.spotting.stream import Listener
 
 _HOMES = {
     "AudioError": "audio.signal",
@@ -31,7 +33,8 @@ _HOMES = {
     "load_encoder": "encoders",
     "Evaluation": "evaluation.evaluate",
     "evaluate": "evaluation.evaluate",
-    "Hit": "spotting.detect",
+    "Hit": "spotting.hits",
+    "Listener": "spotting.stream",
     "detect": "spotting.detect",
     "spot": "spotting.rank",
     "Interval": "metrics.intervals",
@@ -47,6 +50,7 @@ __all__ = [
     "Evaluation",
     "Hit",
     "Interval",
+    "Listener",
     "Scores",
     "Utterance",
     "ZeroShotClassifier",

@@ -21,7 +21,7 @@ from kws_imagebind.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from kws_imagebind.spotting.detect import Hit
+    from kws_imagebind.spotting.hits import Hit
 
 
 def add_spot(commands: argparse._SubParsersAction) -> None:
