@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
-from kws_imagebind.cli import catalogue, measuring, page, recordings, runs, searching, vectors
+from kws_imagebind.cli import catalogue, listening, measuring, page, recordings, runs, searching, vectors
 from kws_imagebind.cli.options import BAD_INPUT, say
 
 INTERRUPTED = 130
@@ -26,6 +26,8 @@ COMMANDS: tuple[Callable[[argparse._SubParsersAction], None], ...] = (
     runs.add_report,
     runs.add_compare,
     recordings.add_spot,
+    listening.add_listen,
+    listening.add_check_word,
     catalogue.add_describe,
     recordings.add_submit,
     measuring.add_prompts,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kws_imagebind.audio.mel import MelConfig
-from kws_imagebind.encoders.confidence import Confidence
+from kws_imagebind.encoders.confidence import Confidence, SpeechConfidence
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -140,6 +140,14 @@ class FrameEncoder(Protocol):
 
     def encode_mel(self, windows: Tensor) -> tuple[Tensor, Tensor]:
         """(n, frames, mels) -> (n, dim) as `encode_audio` gives, and (n, times, symbols) log-probabilities of CTC."""
+        ...
+
+    def pronunciations(self, text: str) -> tuple[tuple[str, ...], ...]:
+        """Each way to say a text, in phonemes."""
+        ...
+
+    def speech_confidence(self) -> SpeechConfidence | None:
+        """What cosines and spellings are worth in running speech; None if it was never fitted for its weights."""
         ...
 
 

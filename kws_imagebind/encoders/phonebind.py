@@ -16,7 +16,7 @@ from kws_imagebind.audio.mel import mel_power
 from kws_imagebind.audio.signal import fit
 from kws_imagebind.encoders.base import PRECISIONS, EncoderError, check_waveforms, resolve_device
 from kws_imagebind.encoders.cards import Card
-from kws_imagebind.encoders.confidence import SUFFIX, Confidence, ConfidenceError
+from kws_imagebind.encoders.confidence import SUFFIX, Confidence, ConfidenceError, SpeechConfidence
 from kws_imagebind.files import FileProblem, bundled_digest, check_bundled, sha256
 from kws_imagebind.models import int8
 from kws_imagebind.models.letter_to_sound import WEIGHTS as LETTER_TO_SOUND
@@ -118,6 +118,19 @@ class PhoneBindEncoder:
         try:
             return Confidence.read(path.with_suffix(SUFFIX), digest)
         except (ConfidenceError, FileProblem) as error:
+            raise EncoderError(str(error)) from error
+
+    def speech_confidence(self) -> SpeechConfidence | None:
+        """What cosines and spellings are worth in running speech; None if that was not fitted for its weights.
+
+        Raises:
+            EncoderError: the file is damaged.
+        """
+        self.confidence()  # which checks that the file is for these weights
+        path, _ = self._weights or (WEIGHTS, "")
+        try:
+            return SpeechConfidence.read(path.with_suffix(SUFFIX))
+        except ConfidenceError as error:
             raise EncoderError(str(error)) from error
 
     def rejection(self) -> tuple[float, float]:

@@ -6,13 +6,17 @@ from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from kws_imagebind.encoders.base import Encoder, EncoderError, WindowEncoder
+from kws_imagebind.encoders.base import Encoder, EncoderError, FrameEncoder, WindowEncoder
 from kws_imagebind.readouts.base import Readout
 from kws_imagebind.readouts.fillers import filler_vectors
 from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
+from kws_imagebind.spotting.spelling import Speller
 from kws_imagebind.spotting.windows import FAINTEST, FAR_BELOW, HOP, LOUD, Ear, Fits
+from kws_imagebind.text.phonemes import Pronunciation
 
 LEAST = 0.01  # a lower score is none
 LOUD_FOR = 60.0  # s over which the loud parts of a stream are known
@@ -21,8 +25,13 @@ LOUD_FOR = 60.0  # s over which the loud parts of a stream are known
 class Judge:
     """What the windows of one stream are worth, in their order.
 
-    The best word of a window is that of the highest cosine; its score weighs this cosine against other words. Silence
-    scores 0, and so does what is 40 dB below the loud parts of the last minute.
+    A score weighs a window's cosine with a word against those with other words and, where the encoder spells what it
+    hears, looks for the word's sounds one after another. Silence scores 0, and so does what is 40 dB below the loud
+    parts of the last minute.
+
+    Attributes:
+        readout: of the words. Where it has `spoken`, a text of each word ("" for a word that is known by its sound
+            alone), their pronunciations are looked for.
 
     Args:
         encoder: a `WindowEncoder`.
@@ -41,6 +50,8 @@ class Judge:
         self.labels = tuple(self.readout.labels)
         self.confidence = encoder.confidence()
         self.fillers = filler_vectors(encoder, self.readout)
+        self.speech = encoder.speech_confidence() if isinstance(encoder, FrameEncoder) else None
+        self.speller = Speller(self._readings()) if self.speech else None
         self.reset()
 
     def reset(self) -> None:
@@ -49,12 +60,29 @@ class Judge:
 
     def ear(self) -> Ear:
         """What gives the windows of a stream."""
-        return Ear(self.encoder, self.readout, self.fillers)
+        return Ear(self.encoder, self.readout, self.fillers, self.speller)
+
+    def _readings(self) -> list[tuple[Pronunciation, ...]]:
+        """Of each word the ways to say it, if they are known."""
+        texts = getattr(self.readout, "spoken", ("",) * len(self.labels))
+        assert isinstance(self.encoder, FrameEncoder)
+        return [self.encoder.pronunciations(text) if text else () for text in texts]
+
+    def scores(self, fits: Fits) -> Tensor:
+        """(windows, words) how sure it is that each was said, wherever there is something to hear."""
+        fillers = fits.fillers.double()[:, None]
+        scores = self.confidence(fits.keywords.double(), fillers.expand(-1, len(self.labels)))
+        if self.speech and self.speller and fits.spelled is not None:
+            phonemes, spread = self.speller.phonemes.double(), fits.spread.double()[:, None]
+            known = phonemes.clamp_min(1)
+            spelled = self.speech(fits.keywords.double(), fillers, spread, fits.spelled.double(), known)
+            scores = torch.where(phonemes > 0, spelled, scores)
+        return scores
 
     def __call__(self, fits: Fits) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
         """The windows that follow: (n,) numbers of their best words, and (n,) scores."""
-        best = fits.keywords.max(dim=1)
-        scores = self.confidence(best.values.double(), fits.fillers.double()).numpy()
+        best = self.scores(fits).max(dim=1)
+        scores = best.values.numpy()
         scores[~fits.inside | (scores < LEAST)] = 0
         for place, level in enumerate(fits.levels.tolist()):
             if level > FAINTEST:

@@ -17,6 +17,7 @@ from kws_imagebind.audio.signal import AudioError
 from kws_imagebind.encoders.base import Encoder, FrameEncoder, WindowEncoder, check_vectors
 from kws_imagebind.encoders.confidence import NEAREST
 from kws_imagebind.readouts.base import Readout
+from kws_imagebind.spotting.spelling import Speller
 
 HOP = 0.1  # s between windows
 SMOOTHED = 5  # windows; a word of half a second lies wholly in as many
@@ -41,7 +42,8 @@ class Fits:
         spread: (windows,) the standard deviation of the cosines with the fillers, smoothed: noise fits all words alike.
         levels: (windows,) dB of full scale, of the loudest tenth of a second.
         inside: (windows,) whether the middle is so far from the stream's ends that a cut is not heard as a sound.
-        spellings: (windows, frames, phonemes + 1) of each window alone, where the encoder spells what it hears.
+        spelled: (windows, keywords) how well the keywords' sounds are heard one after another, smoothed too; 0 is best.
+            None where the encoder does not spell.
     """
 
     first: int
@@ -50,7 +52,7 @@ class Fits:
     spread: Tensor
     levels: NDArray[np.float32]
     inside: NDArray[np.bool_]
-    spellings: Tensor | None
+    spelled: Tensor | None
 
     def __len__(self) -> int:
         return len(self.levels)
@@ -66,6 +68,7 @@ class Heard:
         keywords: (windows, keywords) cosines, each the mean of `SMOOTHED` windows around.
         fillers: (windows,) the mean cosine with the `NEAREST` best fillers, smoothed as well.
         spread: (windows,) the standard deviation of the cosines with the fillers, smoothed as well.
+        spelled: (windows, keywords) how well the keywords' sounds are heard one after another, smoothed too; or None.
         levels: (windows,) dB of full scale, of the loudest tenth of a second.
         frames: (frames,) dB of full scale, of each `FRAME`.
         words: (windows,) the number of the best keyword.
@@ -77,6 +80,7 @@ class Heard:
     keywords: Tensor
     fillers: Tensor
     spread: Tensor
+    spelled: Tensor | None
     levels: NDArray[np.float32]
     frames: NDArray[np.float32]
     words: NDArray[np.intp]
@@ -107,11 +111,13 @@ class Ear:
         encoder: a `WindowEncoder`.
         readout: of the keywords.
         fillers: (fillers, dim) vectors of other words.
+        speller: of the keywords, for an encoder that spells.
     """
 
-    def __init__(self, encoder: Encoder, readout: Readout, fillers: Tensor) -> None:
+    def __init__(self, encoder: Encoder, readout: Readout, fillers: Tensor, speller: Speller | None = None) -> None:
         assert isinstance(encoder, WindowEncoder)
         self._encoder, self._readout, self._fillers = encoder, readout, fillers
+        self._speller = speller if isinstance(encoder, FrameEncoder) else None
         self.labels, self.sample_rate = tuple(readout.labels), encoder.sample_rate
         self._size, self._hop = round(encoder.window * encoder.sample_rate), round(HOP * encoder.sample_rate)
         self.reset()
@@ -124,7 +130,12 @@ class Ear:
         self._mels = _Mels(self._encoder, self._size) if isinstance(self._encoder, FrameEncoder) else None
         if self._mels:
             self._mels.add(self._held)
-        self._smoother = _Smoother()
+        self._smoother = _Smoother(len(self.labels) if self._speller else 0)
+
+    @property
+    def spells(self) -> bool:
+        """Whether it looks at the sounds of the keywords one by one."""
+        return self._speller is not None
 
     @property
     def seconds(self) -> float:
@@ -162,29 +173,37 @@ class Ear:
             self._given, count = self._given + len(windows), count - len(windows)
 
     def _score(self, windows: Tensor, mels: Tensor | None) -> _Raw:
-        """Cosines with the keywords and the best fillers, and levels. Silence fits nothing, and is not encoded."""
+        """What single windows fit. Silence fits nothing, and is not encoded."""
         levels = _levels(windows, self._encoder.sample_rate)
         loud = levels > FAINTEST
-        scores = torch.zeros(len(windows), len(self._readout.labels) + 2)
-        spellings = None
-        if isinstance(self._encoder, FrameEncoder):
-            spellings = torch.zeros(len(windows), *self._encoder.spelled)
+        spelled = len(self.labels) if self._speller else 0
+        scores = torch.zeros(len(windows), len(self.labels) + 2 + spelled)
         if loud.any():
-            if isinstance(self._encoder, FrameEncoder) and mels is not None and spellings is not None:
-                vectors, spellings[loud] = self._encoder.encode_mel(mels[loud])
-            else:
-                vectors = self._encoder.encode_audio(list(windows[loud]))
-            vectors = check_vectors(vectors, int(loud.sum()), self._encoder)
-            cosines = vectors @ self._fillers.T
-            scores[loud] = torch.cat(
-                [
-                    self._readout(vectors).values,
-                    cosines.topk(min(NEAREST, len(self._fillers)), dim=1).values.mean(1, keepdim=True),
-                    cosines.std(1, correction=0, keepdim=True),
-                ],
-                1,
-            )
-        return _Raw(scores, levels, spellings)
+            scores[loud] = self._score_loud(windows[loud], mels[loud] if mels is not None else None)
+        return _Raw(scores, levels)
+
+    def _score_loud(self, windows: Tensor, mels: Tensor | None) -> Tensor:
+        spellings = None
+        if isinstance(self._encoder, FrameEncoder) and mels is not None:
+            vectors, spellings = self._encoder.encode_mel(mels)
+        else:
+            vectors = self._encoder.encode_audio(list(windows))
+        vectors = check_vectors(vectors, len(windows), self._encoder)
+        return columns(vectors, spellings, self._readout, self._fillers, self._speller)
+
+
+def columns(
+    vectors: Tensor, spellings: Tensor | None, readout: Readout, fillers: Tensor, speller: Speller | None
+) -> Tensor:
+    """What single windows fit: (n, keywords + 2) or, where they are spelled, (n, 2 * keywords + 2).
+
+    The cosines with the keywords, the mean of those with the best fillers, the spread of those with all fillers, and
+    how well each keyword is spelled.
+    """
+    cosines = vectors @ fillers.T
+    nearest = cosines.topk(min(NEAREST, len(fillers)), dim=1).values.mean(1, keepdim=True)
+    found = [readout(vectors).values, nearest, cosines.std(1, correction=0, keepdim=True)]
+    return torch.cat([*found, speller(spellings)] if speller and spellings is not None else found, 1)
 
 
 class _Mels:
@@ -213,28 +232,29 @@ class _Mels:
 
 @dataclass(frozen=True)
 class _Raw:
-    """What single windows fit: (windows, keywords + 2) scores, the two being the best fillers' mean and the spread."""
+    """Single windows: (windows, columns) scores as `columns` gives them, and their levels."""
 
     scores: Tensor
     levels: Tensor
-    spellings: Tensor | None
 
 
 class _Smoother:
-    """Windows that follow each other -> their running mean, each as soon as the windows after it are there."""
+    """Windows that follow each other -> their running mean, each as soon as the windows after it are there.
 
-    def __init__(self) -> None:
+    Args:
+        spelled: how many of the last columns are of spelling.
+    """
+
+    def __init__(self, spelled: int) -> None:
+        self._spelled = spelled
         self._held: _Raw | None = None
         self._first = 0  # the number of the first window held
         self._next = 0  # of the next one to give
 
     def add(self, raw: _Raw, seconds: float) -> Iterator[Fits]:
-        held = self._held
-        if held is not None:
-            spellings = None
-            if held.spellings is not None and raw.spellings is not None:
-                spellings = torch.cat([held.spellings, raw.spellings])
-            raw = _Raw(torch.cat([held.scores, raw.scores]), torch.cat([held.levels, raw.levels]), spellings)
+        if self._held is not None:
+            held = self._held
+            raw = _Raw(torch.cat([held.scores, raw.scores]), torch.cat([held.levels, raw.levels]))
         self._held = raw
         if seconds < 2 * (MARGIN + HOP):  # a short stream's windows wait for its end: its length says which are inside
             return
@@ -250,23 +270,23 @@ class _Smoother:
             return
         chosen = slice(self._next - self._first, end - self._first)
         means = smooth(raw.scores)[chosen]
+        words = means.shape[1] - 2 - self._spelled
         numbers = np.arange(self._next, end)
         # What is known before the end lies half a window or more before it.
         inside = _inside(numbers, seconds) if ended else numbers * HOP > MARGIN
         yield Fits(
             self._next,
-            means[:, :-2],
-            means[:, -2],
-            means[:, -1],
+            means[:, :words],
+            means[:, words],
+            means[:, words + 1],
             raw.levels[chosen].numpy(),
             inside,
-            None if raw.spellings is None else raw.spellings[chosen],
+            means[:, words + 2 :] if self._spelled else None,
         )
         self._next = end
-        kept = slice(max(0, end - SMOOTHED // 2 - self._first), None)
-        self._first += kept.start
-        spellings = None if raw.spellings is None else raw.spellings[kept].clone()
-        self._held = _Raw(raw.scores[kept].clone(), raw.levels[kept].clone(), spellings)
+        kept = max(0, end - SMOOTHED // 2 - self._first)
+        self._first += kept
+        self._held = _Raw(raw.scores[kept:].clone(), raw.levels[kept:].clone())
 
 
 class Loudness:
@@ -341,11 +361,14 @@ def listen_to(blocks: Iterable[Tensor], ear: Ear, judge: _Verdict | None = None)
         AudioError: they hold no samples.
     """
     loudness, keywords, others = Loudness(ear.sample_rate), _Rows(len(ear.labels)), _Rows(3)
+    spelled = _Rows(len(ear.labels)) if ear.spells else None
     judged: list[tuple[NDArray[np.intp], NDArray[np.float64]]] = []
 
     def keep(known: Iterable[Fits]) -> None:
         for fits in known:
             keywords.add(fits.keywords)
+            if spelled and fits.spelled is not None:
+                spelled.add(fits.spelled)
             others.add(torch.stack([fits.fillers, fits.spread, torch.from_numpy(fits.levels)], 1))
             judged.append(judge(fits) if judge else (np.zeros(len(fits), np.intp), np.zeros(len(fits))))
 
@@ -357,7 +380,18 @@ def listen_to(blocks: Iterable[Tensor], ear: Ear, judge: _Verdict | None = None)
     keep(ear.finish())
     fits, spread, levels = others.all().T
     words, scores = (np.concatenate(column) for column in zip(*judged, strict=True))
-    return Heard(ear.seconds, ear.labels, keywords.all(), fits, spread, levels.numpy(), loudness.frames, words, scores)
+    return Heard(
+        ear.seconds,
+        ear.labels,
+        keywords.all(),
+        fits,
+        spread,
+        spelled.all() if spelled else None,
+        levels.numpy(),
+        loudness.frames,
+        words,
+        scores,
+    )
 
 
 class _Rows:

@@ -240,7 +240,7 @@ def heard_of(keywords: list[list[float]]) -> Heard:
     scores = SURE(values.amax(1).double(), torch.zeros(count)).numpy()
     words = values.argmax(1).numpy()
     zeros = torch.zeros(count)
-    return Heard((count - 1) * HOP, ("a", "b"), values, zeros, zeros, levels, frames, words, scores)
+    return Heard((count - 1) * HOP, ("a", "b"), values, zeros, zeros, None, levels, frames, words, scores)
 
 
 def test_of_hits_that_are_too_near_the_best_stays() -> None:
