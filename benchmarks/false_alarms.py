@@ -21,7 +21,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -128,13 +127,15 @@ def group(keyword: str) -> str:
 def conditions(speech: Path, data: Path, noise: Sequence[float], limit: int, noisy: int) -> Iterator[tuple[str, Scene]]:
     """Scenes by condition: "clean" and decibels of noise."""
     loud = noises(data)[3:]  # the others chose
+    alone = wake_words(speech, "picovoice_more")
     among = [*sentences(speech, "report", SOURCES), *wake_words(speech, "ovos")]
-    for number, scene in enumerate(chain(scenes(wake_words(speech, "picovoice_more"), seed=6), scenes(among, seed=5))):
-        if number >= limit:
-            return
-        yield "clean", scene
-        for decibels in noise if number < noisy else ():
-            yield f"{decibels:g} dB", with_noise(scene, loud, decibels, seed=number)
+    for seed, some in ((6, alone), (5, among)):
+        for number, scene in enumerate(scenes(some, seed=seed)):
+            if number >= limit:
+                break
+            yield "clean", scene
+            for decibels in noise if number < noisy else ():
+                yield f"{decibels:g} dB", with_noise(scene, loud, decibels, seed=number)
 
 
 class PhoneBind:
@@ -318,8 +319,13 @@ def main() -> None:
     parser.add_argument("--speech", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--noise", default="20,10", help="decibels below the speech (default 20,10)")
-    parser.add_argument("--scenes", type=int, default=1_000, help="ten minutes each (default all)")
-    parser.add_argument("--noisy", type=int, default=7, help="scenes that are heard in noise, too (default 7)")
+    parser.add_argument("--scenes", type=int, default=1_000, help="of each, ten minutes each (default all)")
+    parser.add_argument(
+        "--noisy",
+        type=int,
+        default=6,
+        help="scenes of words alone, and as many of sentences, that are heard in noise, too (default 6)",
+    )
     parser.add_argument("--sphinx", default="", help="thresholds of pocketsphinx, as in 1e-10,1e-20,1e-30,1e-40")
     parser.add_argument("--output", type=Path, help="a JSON file for the curves")
     arguments = parser.parse_args()
