@@ -28,6 +28,7 @@ COMMANDS: tuple[Callable[[argparse._SubParsersAction], None], ...] = (
     recordings.add_spot,
     listening.add_listen,
     listening.add_check_word,
+    listening.add_export,
     catalogue.add_describe,
     recordings.add_submit,
     measuring.add_prompts,

@@ -1,4 +1,4 @@
-"""`listen` and `check-word`: words from a microphone as they are said, and which words are worth choosing."""
+"""`listen`, `check-word`, `export`: words as they are said, which to choose, and a file that hears them elsewhere."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from kws_imagebind.cli.options import BAD_INPUT, add_encoder_options, chosen_encoder, chosen_templates, positive, say
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from kws_imagebind.spotting.hits import Hit, Threshold
     from kws_imagebind.spotting.stream import Listener
 
+LAST = 60.0  # s that a command may take after the end of the sound
 AGAIN = 2.0  # s until a microphone is tried again
 METER = 24  # characters
 QUIET = -60.0  # dB of full scale, where the meter begins
@@ -68,6 +71,36 @@ def add_check_word(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, mps")
 
 
+def add_export(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser(
+        "export",
+        help="one ONNX file that spots your words without this package",
+        description="Writes one ONNX file, from a second of sound to the words' scores. It needs the extra 'export'. "
+        "docs/listening.md says what the file takes and gives.",
+    )
+    command.set_defaults(run=_export)
+    command.add_argument("--words", required=True, metavar="A,B,C", help="ARPAbet as in 'kettle=/K EH T AH L/'")
+    command.add_argument("--output", type=Path, required=True, metavar="FILE.onnx", help="where to write")
+    command.add_argument("--int8", action="store_true", help="large layers in 8 bits: smaller, and a little less exact")
+    command.add_argument("--threshold", action="append", metavar="S", help="as 'listen' takes them; kept in the file")
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from kws_imagebind import ZeroShotClassifier
+    from kws_imagebind.encoders.phonebind import PhoneBindEncoder
+    from kws_imagebind.spotting.export import export
+
+    encoder = PhoneBindEncoder.from_weights(device="cpu")
+    words = ZeroShotClassifier(encoder, arguments.words)
+    least = _thresholds(arguments.threshold or [], words.labels)
+    made = export(encoder, words, arguments.output, least, arguments.int8)
+    say(
+        f"wrote {made.path}: {len(words.labels):,} words, {made.bytes / 1e6:.2f} MB; its cosines are within "
+        f"{made.error:.0e} of PyTorch's"
+    )
+    return 0
+
+
 def _listen(arguments: argparse.Namespace) -> int:
     if arguments.list_inputs:
         return _list_inputs()
@@ -86,6 +119,9 @@ def _listen(arguments: argparse.Namespace) -> int:
         if program:
             running = [each for each in running if each.poll() is None]
             _start(program, hit, running)
+    for each in running:
+        with suppress(subprocess.TimeoutExpired):
+            each.wait(timeout=LAST)
     return 0
 
 

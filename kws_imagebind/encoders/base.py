@@ -127,10 +127,14 @@ class FrameEncoder(Protocol):
     """A `WindowEncoder` that hears frames, which windows that overlap can share, and spells what it hears.
 
     Attributes:
+        sample_rate: in hertz.
+        window: seconds that it hears at once.
         front_end: how long a frame is, and how far apart frames are; a tenth of a second is a whole number of them.
         spelled: (times, symbols) of a window's spelling.
     """
 
+    sample_rate: int
+    window: float
     front_end: MelConfig
     spelled: tuple[int, int]
 

@@ -21,7 +21,7 @@ from kws_imagebind.files import FileProblem, bundled_digest, check_bundled, sha2
 from kws_imagebind.models import int8
 from kws_imagebind.models.letter_to_sound import WEIGHTS as LETTER_TO_SOUND
 from kws_imagebind.models.letter_to_sound import LetterToSound
-from kws_imagebind.models.phonebind import SAMPLES, PhoneBind, features, load, quantise
+from kws_imagebind.models.phonebind import SAMPLES, AudioTower, PhoneBind, features, load, quantise
 from kws_imagebind.text.phonemes import (
     PHONEMES,
     TABLE,
@@ -159,6 +159,11 @@ class PhoneBindEncoder:
         heard = self._model.features(batch)
         with self._autocast():
             return self._model.audio(heard)[0].float().cpu()
+
+    @property
+    def audio_tower(self) -> AudioTower:
+        """The network from log-mels to vectors and spellings, as it is used here."""
+        return self._model.audio
 
     @torch.inference_mode()
     def mel(self, waveform: Tensor) -> Tensor:

@@ -83,6 +83,10 @@ class Detector:
         """(windows,) how sure it is that the best keyword was said there; 0 where there is nothing to hear."""
         return heard.scores
 
+    def word_scores(self, heard: Heard) -> Tensor:
+        """(windows, words) how sure it is that each word was said there, wherever there is something to hear."""
+        return self._judge.scores(heard)
+
     def hits(self, heard: Heard) -> list[Hit]:
         """The words said in what was heard."""
         return find_hits(heard, self.threshold, self._judge.window)

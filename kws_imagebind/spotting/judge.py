@@ -15,7 +15,7 @@ from kws_imagebind.readouts.base import Readout
 from kws_imagebind.readouts.fillers import filler_vectors
 from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
 from kws_imagebind.spotting.spelling import Speller
-from kws_imagebind.spotting.windows import FAINTEST, FAR_BELOW, HOP, LOUD, Ear, Fits
+from kws_imagebind.spotting.windows import FAINTEST, FAR_BELOW, HOP, LOUD, Ear, Fits, Heard
 from kws_imagebind.text.phonemes import Pronunciation
 
 LEAST = 0.01  # a lower score is none
@@ -68,7 +68,7 @@ class Judge:
         assert isinstance(self.encoder, FrameEncoder)
         return [self.encoder.pronunciations(text) if text else () for text in texts]
 
-    def scores(self, fits: Fits) -> Tensor:
+    def scores(self, fits: Fits | Heard) -> Tensor:
         """(windows, words) how sure it is that each was said, wherever there is something to hear."""
         fillers = fits.fillers.double()[:, None]
         scores = self.confidence(fits.keywords.double(), fillers.expand(-1, len(self.labels)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kws_imagebind.models.phonebind import BLANK, phoneme_indices
 from kws_imagebind.text.phonemes import Pronunciation
@@ -27,7 +27,7 @@ class Speller:
     def __init__(self, readings: Sequence[Sequence[Pronunciation]]) -> None:
         said = [pronunciation for word in readings for pronunciation in word]
         self._words = len(readings)
-        self._owners = torch.tensor([place for place, word in enumerate(readings) for _ in word], dtype=torch.long)
+        self.owners = torch.tensor([place for place, word in enumerate(readings) for _ in word], dtype=torch.long)
         self._indices = phoneme_indices(said) if said else torch.zeros(0, 1, dtype=torch.long)
         self._lengths = torch.tensor([len(pronunciation) for pronunciation in said], dtype=torch.long)
         self._repeats = torch.zeros_like(self._indices, dtype=torch.bool)
@@ -44,25 +44,27 @@ class Speller:
         reading.
         """
         matches = torch.zeros(len(spellings), self._words)
-        if not len(self._owners) or not len(spellings):
+        if not len(self.owners) or not len(spellings):
             return matches
+        owners = self.owners.expand(len(spellings), -1)
+        return matches.scatter_reduce(1, owners, self.paths(spellings), "amax", include_self=False)
+
+    def paths(self, spellings: Tensor) -> Tensor:
+        """(n, times, symbols) -> (n, readings): the same of each reading; `owners` says which word it is of."""
         relative = spellings - spellings.amax(2, keepdim=True)
-        paths = self._best_paths(relative[:, :, self._indices], relative[:, :, BLANK])
-        owners = self._owners.expand(len(spellings), -1)
-        return matches.scatter_reduce(1, owners, paths, "amax", include_self=False)
+        return self._best_paths(relative[:, :, self._indices], relative[:, :, BLANK])
 
     def _best_paths(self, sounds: Tensor, blank: Tensor) -> Tensor:
         """(n, times, readings, phonemes), (n, times) -> (n, readings): the best path through each reading."""
-        n, times, readings, phonemes = sounds.shape
-        on = sounds.new_full((n, readings, phonemes), NEVER)  # the best path that ends in a phoneme
-        after = on.clone()  # or in the blank after it
-        best = sounds.new_full((n, readings), NEVER)
-        last = (self._lengths - 1).expand(n, -1)[..., None]
-        for time in range(times):
+        on = torch.full_like(sounds[:, 0], NEVER)  # the best path that ends in a phoneme
+        after = on  # or in the blank after it
+        best = on[..., 0]
+        ends = nn.functional.one_hot(self._lengths - 1, sounds.shape[3]) == 0
+        for time in range(sounds.shape[1]):
             # A phoneme follows the one before it, or the blank between them, which two of the same need.
             step = torch.maximum(after, on.masked_fill(self._repeats.roll(-1, 1), NEVER))
-            entered = torch.cat([torch.zeros(n, readings, 1), step[..., :-1]], 2)
+            entered = torch.cat([torch.zeros_like(step[..., :1]), step[..., :-1]], 2)
             after = torch.maximum(after, on) + blank[:, time, None, None]
             on = torch.maximum(on, entered) + sounds[:, time]
-            best = torch.maximum(best, on.gather(2, last)[..., 0])
+            best = torch.maximum(best, on.masked_fill(ends, NEVER).amax(2))
         return best

@@ -31,7 +31,7 @@ class Listener:
     >>> import soundfile
     >>> samples, rate = soundfile.read("sample/left/04098292_nohash_0.wav", dtype="float32")
     >>> listener = Listener(["left", "right"])
-    >>> hits = [hit for block in np.split(samples, 10) for hit in listener.hear(block, rate)] + listener.finish()
+    >>> hits = [hit for block in np.array_split(samples, 10) for hit in listener.hear(block, rate)] + listener.finish()
     >>> [hit.word for hit in hits]
     ['left']
 

@@ -367,7 +367,7 @@ def listen_to(blocks: Iterable[Tensor], ear: Ear, judge: _Verdict | None = None)
     def keep(known: Iterable[Fits]) -> None:
         for fits in known:
             keywords.add(fits.keywords)
-            if spelled and fits.spelled is not None:
+            if spelled is not None and fits.spelled is not None:
                 spelled.add(fits.spelled)
             others.add(torch.stack([fits.fillers, fits.spread, torch.from_numpy(fits.levels)], 1))
             judged.append(judge(fits) if judge else (np.zeros(len(fits), np.intp), np.zeros(len(fits))))
@@ -386,7 +386,7 @@ def listen_to(blocks: Iterable[Tensor], ear: Ear, judge: _Verdict | None = None)
         keywords.all(),
         fits,
         spread,
-        spelled.all() if spelled else None,
+        None if spelled is None else spelled.all(),
         levels.numpy(),
         loudness.frames,
         words,
