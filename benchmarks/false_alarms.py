@@ -33,19 +33,11 @@ from kws_imagebind.metrics.intervals import wilson
 from kws_imagebind.spotting.windows import FAINTEST, HOP
 from kws_imagebind.text.phonemes import VOWELS, lookup
 from kws_imagebind.training.corpora.alignment import Recording, read_manifest
-from kws_imagebind.training.corpora.running_speech import Scene, Span, scenes, sentences, with_noise
+from kws_imagebind.training.corpora.running_speech import KEYWORDS, WAKE, Scene, Span, scenes, sentences, with_noise
 from kws_imagebind.training.corpora.shards import SAMPLE_RATE
 from kws_imagebind.training.phonebind.confidence import TOLERANCE, noises
 from kws_imagebind.training.phonebind.running_speech import APART, SOURCES, Asked, peaks, score, windows
 
-SAID = """time love work hand great need think much people nothing little something better again father morning chapter
-    party beautiful anything another however already everything family probably tomorrow idea together remember
-    afternoon canada american""".split()
-WAKE = (
-    "alexa", "computer", "jarvis", "snowboy", "athena", "amelia", "smart mirror", "view glass", "hey chatterbox"
-)  # fmt: skip
-NEVER = ("terminator", "alabama", "cappuccino", "hello kitchen")
-KEYWORDS = (*SAID, *WAKE, *NEVER)
 CLIPS = 80  # of each wake word, at most
 # Folders of recordings, and whether these, or at least others of the same people, trained the encoder.
 HEARD = {

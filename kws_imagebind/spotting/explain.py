@@ -67,6 +67,7 @@ def explain(
     """
     heard = detector.listen(path)
     scores = detector.word_scores(heard)
+    scores[torch.from_numpy(heard.levels <= FAINTEST)] = 0
     first, last = (0, len(scores)) if at is None else _around(at, len(scores))
     places = [first + int(column.argmax()) for column in scores[first:last].T]
     return list(_told(path, encoder, detector, heard, scores, places))

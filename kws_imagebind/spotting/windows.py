@@ -25,6 +25,8 @@ BATCH = 64  # windows at once
 MARGIN = 0.24  # s from the recording's ends; the windows whose middle is nearer to one hear the cut as a sound
 FRAME = 0.01  # s: steps in which loudness is kept
 
+UNLIKE = -4.0  # match for each phoneme that silence has with any word, as a sound that is quite another
+
 # Scaling up what is quieter makes a picture of noise, not of a word.
 FAINTEST = -80.0  # dB of full scale
 FAR_BELOW = 40.0  # dB below the loud parts of the recording
@@ -178,6 +180,8 @@ class Ear:
         loud = levels > FAINTEST
         spelled = len(self.labels) if self._speller else 0
         scores = torch.zeros(len(windows), len(self.labels) + 2 + spelled)
+        if self._speller:
+            scores[:, -spelled:] = UNLIKE * self._speller.phonemes
         if loud.any():
             scores[loud] = self._score_loud(windows[loud], mels[loud] if mels is not None else None)
         return _Raw(scores, levels)

@@ -73,6 +73,13 @@ def test_a_said_word_is_spelled_better_than_others(encoder: PhoneBindEncoder) ->
         assert int((matches / judge.speller.phonemes).argmax()) == place, word  # type: ignore[union-attr]
 
 
+def test_silence_spells_no_word(encoder: PhoneBindEncoder) -> None:
+    ear = Judge(encoder, ["left", "beautiful"]).ear()
+    fits = [*ear.hear(torch.zeros(48_000)), *ear.finish()]
+    matches = torch.cat([each.spelled for each in fits if each.spelled is not None])
+    assert len(matches) == 31 and bool((matches == torch.tensor([-16.0, -32.0])).all())
+
+
 def test_a_read_out_of_sounds_alone_is_judged_without_spelling(encoder: PhoneBindEncoder) -> None:
     class Enrolled:
         labels, protocol = ("yes", "left"), kws.ZeroShotClassifier(encoder, ["yes"]).protocol

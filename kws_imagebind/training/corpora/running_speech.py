@@ -21,6 +21,21 @@ from kws_imagebind.text.phonemes import lookup
 from kws_imagebind.training.corpora.alignment import Recording, read_manifest
 from kws_imagebind.training.corpora.shards import SAMPLE_RATE
 
+# Keywords that reports ask for, and that therefore choose nothing: words of the sentences, wake words that some
+# recordings hold alone, and what nobody says.
+SAID = tuple(
+    """
+    time love work hand great need think much people nothing little something better again father morning chapter party
+    beautiful anything another however already everything family probably tomorrow idea together remember afternoon
+    canada american
+    """.split()
+)
+WAKE = (
+    "alexa", "computer", "jarvis", "snowboy", "athena", "amelia", "smart mirror", "view glass", "hey chatterbox"
+)  # fmt: skip
+NEVER = ("terminator", "alabama", "cappuccino", "hello kitchen")
+KEYWORDS = (*SAID, *WAKE, *NEVER)
+
 PAUSES = (0.25, 1.5)  # s between sentences
 LEVELS = (-32.0, -20.0)  # dB of full scale, of a sentence's speech
 FLOOR = -75.0  # dB of full scale, of the quietest room
@@ -67,7 +82,7 @@ def half(speaker: str) -> str:
     """'choose' or 'report': which half of the people somebody belongs to, by the SHA-256 of the name.
 
     >>> half("103"), half("SPEAKER0001")
-    ('choose', 'report')
+    ('report', 'choose')
     """
     return ("choose", "report")[hashlib.sha256(speaker.encode()).digest()[-1] % 2]
 

@@ -33,7 +33,7 @@ from kws_imagebind.spotting.windows import BATCH, FAINTEST, HOP, columns, decibe
 from kws_imagebind.text.phonemes import VOWELS, lookup
 from kws_imagebind.text.tasks import COMMANDS
 from kws_imagebind.training.corpora.alignment import Recording
-from kws_imagebind.training.corpora.running_speech import Samples, Scene, scenes, sentences, with_noise
+from kws_imagebind.training.corpora.running_speech import KEYWORDS, Samples, Scene, scenes, sentences, with_noise
 from kws_imagebind.training.corpora.shards import SAMPLE_RATE
 from kws_imagebind.training.corpora.soundscape import Soundscape, compose
 from kws_imagebind.training.corpora.vocabulary import is_excluded
@@ -254,16 +254,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--speech", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--without", default="", help="words, with commas, that a benchmark will ask for")
     parser.add_argument("--scenes", type=int, default=9, help="ten minutes each (default 9)")
     parser.add_argument("--weights", type=Path, default=WEIGHTS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     encoder = PhoneBindEncoder.from_weights(arguments.weights, device="cpu")
-    without = arguments.without.replace(",", " ").split()
     parts: dict[str, list[Examples]] = {}
     recordings = sentences(arguments.speech, "choose", SOURCES)
-    spoken = Counter(word for recording in recordings for word in set(recording.words) - set(without))
+    reported = set(" ".join(KEYWORDS).split())
+    spoken = Counter(word for recording in recordings for word in set(recording.words) - reported)
     asked = Asked(encoder, [*drawn(spoken), *COMMANDS])
     for kind, found in gather(encoder, asked, recordings, arguments.data, arguments.scenes):
         parts.setdefault(kind, []).append(found)
