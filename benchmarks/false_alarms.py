@@ -273,6 +273,32 @@ def tell(found: dict[tuple[str, str], dict[str, Tally]], hours: dict[str, float]
     return answer
 
 
+def draw(found: dict[tuple[str, str], dict[str, Tally]], hours: dict[str, float], path: Path) -> None:
+    """Misses against false alarms (DET) in clean speech, before and after, by syllables."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    for axes, where in zip(figure.subplots(1, 2, sharey=True), ("alone", "sentence"), strict=True):
+        for colour, kind in zip(("#c44e52", "#dd8452", "#4c72b0"), ("1", "2", "3+"), strict=True):
+            for name, dash in (("before", ":"), ("after", "-")):
+                own = [tally for keyword, tally in found["clean", name].items() if group(keyword) == kind]
+                said = np.array([value for tally in own for value in getattr(tally, where)])
+                wrong = np.array([value for tally in own for value in tally.wrong])
+                if not len(said):
+                    continue
+                grid = np.unique(np.quantile(np.concatenate([said, wrong]), np.linspace(0, 1, 400)))
+                missed_ = [100 * float((said < least).mean()) for least in grid]
+                alarms = [float((wrong >= least).sum()) / hours["clean"] / len(own) for least in grid]
+                label = f"{kind} syllable{'s' * (kind != '1')}, {name} (n = {len(said)})"
+                axes.plot(np.maximum(alarms, 0.01), missed_, dash, color=colour, label=label)
+        axes.set(xscale="log", xlim=(0.01, 100), ylim=(0, 100), xlabel="false alarms an hour and keyword")
+        axes.set_title("said alone" if where == "alone" else "within sentences")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=7)
+    figure.axes[0].set_ylabel("missed, %")
+    figure.savefig(path, dpi=110)
+
+
 def by_keyword(found: dict[tuple[str, str], dict[str, Tally]], hours: dict[str, float], threshold: float) -> None:
     """A line for each keyword, before and after, in clean speech."""
     print(f"\nclean, threshold {threshold}: missed alone, missed in sentences, false alarms an hour")
@@ -319,7 +345,8 @@ def main() -> None:
         help="scenes of words alone, and as many of sentences, that are heard in noise, too (default 6)",
     )
     parser.add_argument("--sphinx", default="", help="thresholds of pocketsphinx, as in 1e-10,1e-20,1e-30,1e-40")
-    parser.add_argument("--output", type=Path, help="a JSON file for the curves")
+    parser.add_argument("--output", type=Path, help="a JSON file for the tables")
+    parser.add_argument("--figure", type=Path, help="a PNG or SVG file for the curves in clean speech")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     systems = [PhoneBind()]
@@ -342,6 +369,8 @@ def main() -> None:
     answer = tell(found, hours)
     by_keyword(found, hours, 0.5)
     by_folder(found, places, 0.5)
+    if arguments.figure:
+        draw(found, hours, arguments.figure)
     if arguments.output:
         arguments.output.write_text(json.dumps(answer, indent=1) + "\n", encoding="utf-8")
 
