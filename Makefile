@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV   := .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 BIN    := $(VENV)/bin
 
-.PHONY: evaluate demo notebook test check format benchmark clean
+.PHONY: evaluate demo notebook test test-extras check format benchmark clean
 
 evaluate: $(VENV)/.installed  ## the main job, offline: the bundled encoder on the bundled sample, into report/
 	$(BIN)/kws-imagebind evaluate --output report
@@ -15,6 +15,14 @@ notebook: $(VENV)/.installed-all  ## run the notebooks offline and keep their ou
 
 test: $(VENV)/.installed-all  ## the test suite, offline
 	$(BIN)/python -m pytest -n 2
+
+# In a second step: where transformers is installed, torchmetrics imports it, and every command starts some seconds later.
+EXTRAS       := pocketsphinx,transformers,sentence-transformers,glap,mteb,scale
+EXTRAS_TESTS := tests/encoders/test_checkpoints.py tests/encoders/test_glap.py tests/encoders/test_pocketsphinx.py \
+                tests/evaluation/test_mteb_model.py tests/embeddings/test_executors.py tests/embeddings/test_table.py
+test-extras: $(VENV)/.installed-all  ## installs the large extras and runs their tests, which `make test` skips without them
+	$(BIN)/python -m pip install --quiet --editable ".[$(EXTRAS)]"
+	$(BIN)/python -m pytest -n 2 $(EXTRAS_TESTS)
 
 check: $(VENV)/.installed-all  ## style and types
 	$(BIN)/ruff check .

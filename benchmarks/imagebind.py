@@ -86,7 +86,7 @@ def write_checkpoint(path: Path) -> None:
 
 
 def reference() -> tuple[ModuleType, ModuleType]:
-    """The official package's `data` and `models.imagebind_model`, mended for today's torchvision and torchaudio."""
+    """The official package's `data` and `models.imagebind_model`, adapted to today's torchvision and torchaudio."""
     logging.disable(logging.WARNING)  # it warns at every clip that is not two seconds long
     warnings.simplefilter("ignore")
     import torchaudio

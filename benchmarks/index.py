@@ -3,8 +3,9 @@
     python -m benchmarks.index --dim 192
     python -m benchmarks.index --dim 1024
 
-Vectors are synthetic clusters on the sphere; queries are drawn around the same centres. Times are the median of several
-turns in which all take part, so that a busy machine slows all alike. `--n 100000` is a quick run.
+Vectors are synthetic clusters on the sphere; queries are drawn around the same centres. Times are the medians of
+several turns; before each search the plain product takes its turn, so that a busy machine slows both alike.
+`--n 100000` is a quick run.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,14 @@ BLOCK = 100_000  # vectors made at once
 
 
 @dataclass(frozen=True)
+class Times:
+    """Milliseconds for a query, and the ratio to a plain product; medians over the turns."""
+
+    milliseconds: float
+    ratio: float
+
+
+@dataclass(frozen=True)
 class Outcome:
     """One way to search.
 
@@ -36,16 +45,16 @@ class Outcome:
         name: of it.
         build: seconds.
         megabytes: that the index adds to the process, by its own serialised size.
-        milliseconds: for one query.
-        batch: milliseconds for each of the queries at once.
+        single: one query alone.
+        batch: each of the queries at once.
         recall: of the exact ten nearest.
     """
 
     name: str
     build: float
     megabytes: float
-    milliseconds: float
-    batch: float
+    single: Times
+    batch: Times
     recall: float
 
 
@@ -77,12 +86,11 @@ def timed(call: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def compare(n: int, dim: int, kinds: list[Kind], queries: int = 64) -> list[Outcome]:
-    """Every way to search the same vectors, the plain product first."""
+def compare(n: int, dim: int, kinds: list[Kind], queries: int = 64) -> Iterator[Outcome]:
+    """Every way to search the same vectors, the plain product first; each as soon as it is measured."""
     vectors, asked = clusters(n, dim, queries)
     matrix, rows = torch.from_numpy(vectors), torch.from_numpy(asked)
     exact = (rows @ matrix.T).topk(TOP, dim=1).indices.numpy()
-    outcomes = []
     for kind in (None, *kinds):
         build, megabytes, recall, index = 0.0, vectors.nbytes / 1e6, 1.0, None
         if kind is not None:
@@ -93,23 +101,32 @@ def compare(n: int, dim: int, kinds: list[Kind], queries: int = 64) -> list[Outc
             recall = float(np.mean([np.isin(a, b).mean() for a, b in zip(exact, found, strict=True)]))
             megabytes = size(index)
         single, batch = turns(index, matrix, asked)
-        outcomes.append(Outcome(kind or "torch product", build, megabytes, single, batch, recall))
+        yield Outcome(kind or "torch product", build, megabytes, single, batch, recall)
         del index  # one index in memory at a time
-    return outcomes
 
 
-def turns(index: VectorIndex | None, matrix: torch.Tensor, asked: NDArray[np.float32]) -> tuple[float, float]:
-    """Milliseconds of one query alone, and of each in a batch; medians."""
+def turns(index: VectorIndex | None, matrix: torch.Tensor, asked: NDArray[np.float32]) -> tuple[Times, Times]:
+    """One query alone, and each of all at once; the plain product takes its turn before each search."""
     rows = torch.from_numpy(asked)
 
-    def search(queries: slice) -> object:
-        if index is None:
-            return (rows[queries] @ matrix.T).topk(TOP, dim=1)
-        return index.search(asked[queries], TOP)
+    def plain(queries: slice) -> object:
+        return (rows[queries] @ matrix.T).topk(TOP, dim=1)
 
-    single = [timed(lambda turn=turn: search(slice(turn, turn + 1))) for turn in range(2 * TURNS)]
-    batch = [timed(lambda: search(slice(None))) for _ in range(TURNS)]
-    return 1000 * statistics.median(single), 1000 * statistics.median(batch) / len(asked)
+    def search(queries: slice) -> object:
+        return plain(queries) if index is None else index.search(asked[queries], TOP)
+
+    alone = [slice(turn, turn + 1) for turn in range(2 * TURNS)]
+    return _paired(plain, search, alone, 1), _paired(plain, search, [slice(None)] * TURNS, len(asked))
+
+
+def _paired(
+    plain: Callable[[slice], object], search: Callable[[slice], object], queries: Sequence[slice], count: int
+) -> Times:
+    pairs = [(timed(lambda part=part: plain(part)), timed(lambda part=part: search(part))) for part in queries]
+    return Times(
+        1000 * statistics.median(found for _, found in pairs) / count,
+        statistics.median(found / product for product, found in pairs),
+    )
 
 
 def size(index: VectorIndex) -> float:
@@ -125,15 +142,15 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=192)
     parser.add_argument("--kinds", default="exact,ivf,hnsw", help="with commas between")
     arguments = parser.parse_args()
-    outcomes = compare(arguments.n, arguments.dim, arguments.kinds.split(","))
-    plain = outcomes[0]
     print(f"{arguments.n:,} vectors of {arguments.dim}, {torch.get_num_threads()} threads, best {TOP}, 64 queries")
-    print(f"{'':<14} {'one query':>18} {'each of 64':>18} {'recall':>8} {'memory':>10} {'build':>8}")
-    for each in outcomes:
-        single, batch = each.milliseconds / plain.milliseconds, each.batch / plain.batch
+    print(f"{'':<14} {'one query':>18} {'each of 64':>18} {'recall':>8} {'memory':>10} {'build':>8}", flush=True)
+    for each in compare(arguments.n, arguments.dim, arguments.kinds.split(",")):
+        single, batch = each.single, each.batch
         print(
-            f"{each.name:<14} {each.milliseconds:8.2f} ms ({single:4.2f}) {each.batch:8.2f} ms ({batch:4.2f}) "
-            f"{100 * each.recall:6.1f} % {each.megabytes:7,.0f} MB {each.build:6.1f} s"
+            f"{each.name:<14} {single.milliseconds:8.2f} ms ({single.ratio:4.2f}) "
+            f"{batch.milliseconds:8.2f} ms ({batch.ratio:4.2f}) "
+            f"{100 * each.recall:6.1f} % {each.megabytes:7,.0f} MB {each.build:6.1f} s",
+            flush=True,
         )
 
 

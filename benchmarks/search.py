@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import csv
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 import kws_imagebind as kws
 from kws_imagebind.encoders.base import Encoder
+from kws_imagebind.metrics.intervals import Interval, proportion_of_sums
 from kws_imagebind.metrics.retrieval import by_group, retrieval
 from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
 from kws_imagebind.spotting.search import HOP, find, index_recordings
@@ -40,11 +42,13 @@ class Running:
         path: of the recording.
         starts: (sentences + 1,) seconds where each begins, and where the last ends.
         words: of each sentence.
+        speakers: of each sentence.
     """
 
     path: Path
     starts: NDArray[np.float64]
     words: tuple[frozenset[str], ...]
+    speakers: tuple[str, ...] = ()
 
 
 def join(rows: list[dict[str, str]], root: Path, path: Path) -> Running:
@@ -56,12 +60,14 @@ def join(rows: list[dict[str, str]], root: Path, path: Path) -> Running:
         starts.append(starts[-1] + sum(len(part) for part in parts[-2:]) / RATE)
         words.append(frozenset(row["transcript"].split()))
     soundfile.write(path, np.concatenate(parts), RATE, subtype="PCM_16")
-    return Running(path, np.array(starts), tuple(words))
+    return Running(path, np.array(starts), tuple(words), tuple(row["speaker"] for row in rows))
 
 
-def sentence_scores(running: Running, encoder: Encoder, hop: float, queries: list[str]) -> NDArray[np.float64]:
+def sentence_scores(
+    running: Running, encoder: Encoder, hop: float, queries: list[str], window: float | None = None
+) -> NDArray[np.float64]:
     """(queries, sentences): the score of the best place in each sentence; -1 where none was found."""
-    index = index_recordings(running.path, encoder, hop=hop)
+    index = index_recordings(running.path, encoder, hop=hop, window=window)
     scores = np.full((len(queries), len(running.words)), -1.0)
     for row, word in enumerate(queries):
         vectors = ZeroShotClassifier(encoder, [word]).weights.numpy()
@@ -84,10 +90,19 @@ def best_threshold(scores: NDArray[np.float64], right: NDArray[np.bool_]) -> flo
     return float(scores.ravel()[order][int(f1.argmax())])
 
 
+def shares(won: NDArray[np.bool_], total: NDArray[np.bool_], speakers: Sequence[str]) -> Interval:
+    """The share of some (queries, sentences) that are won, with its interval over the speakers of the sentences."""
+    names = sorted(set(speakers))
+    whose = np.array([names.index(speaker) for speaker in speakers])
+    sums = [np.bincount(whose, each.sum(0), len(names)) for each in (won, total)]
+    return proportion_of_sums(*sums)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder that holds other_words")
     parser.add_argument("--hop", type=float, default=HOP, help="seconds between windows")
+    parser.add_argument("--window", type=float, help="seconds of a window; by default the encoder's own")
     arguments = parser.parse_args()
     root = arguments.data / "other_words"
     with (root / "manifest.tsv").open(encoding="utf-8", newline="") as file:
@@ -102,7 +117,10 @@ def main() -> None:
             chosen = [row for row in rows if (row["speaker"] in first) == inside]
             running = join(chosen, root, Path(folder) / f"{name}.wav")
             queries = [word for word in task("v2-35").keywords if any(word in words for words in running.words)]
-            scores, right = sentence_scores(running, encoder, arguments.hop, queries), relevance(running, queries)
+            scores, right = (
+                sentence_scores(running, encoder, arguments.hop, queries, arguments.window),
+                relevance(running, queries),
+            )
             threshold = best_threshold(scores, right) if threshold is None else threshold
             tell(name, running, queries, scores, right, threshold)
 
@@ -121,11 +139,9 @@ def tell(
         f"{name}: {running.starts[-1] / 60:.1f} min, {len(running.words)} sentences, {len(queries)} words, "
         f"{int(right.sum())} sentences to be found (a sentence holds a word by chance in {100 * right.mean():.1f} %)"
     )
-    hits = int((said & right).sum())
-    print(
-        f"  threshold {threshold:.3f}: precision {100 * hits / max(1, int(said.sum())):.1f} % of {int(said.sum())}, "
-        f"recall {100 * hits / int(right.sum()):.1f} % of {int(right.sum())}"
-    )
+    precision = shares(said & right, said, running.speakers)
+    recall = shares(said & right, right, running.speakers)
+    print(f"  threshold {threshold:.3f}: precision {precision} places, recall {recall} sentences")
     for measure in ("hit_rate@1", "hit_rate@5", "map", "ndcg@30"):
         print(f"  {measure:<11} {intervals[measure]} words; chance {100 * chance[measure]:.1f} %")
 

@@ -133,7 +133,7 @@ def on_words(detector: Detector, scene: Soundscape) -> None:
     print(f"words: {scene.seconds / 60:.1f} minutes, heard {speed:.0f} times as fast as they last")
     print("  threshold  found              confused  alarms at other words  alarms in an hour of pauses")
     for threshold in THRESHOLDS:
-        detector.threshold = threshold
+        detector.thresholds = dict.fromkeys(detector.thresholds, threshold)
         counts = tally(detector.hits(heard), scene)
         found, false = 100 * counts.found / counts.asked, 100 * counts.at_words / counts.others
         print(
@@ -156,7 +156,7 @@ def on_others(name: str, detector: Detector, waveforms: list[Tensor]) -> None:
     seconds = sum(each.seconds for each in heard)
     print(f"{name}: {seconds / 60:.1f} minutes; false alarms in an hour")
     for threshold in THRESHOLDS:
-        detector.threshold = threshold
+        detector.thresholds = dict.fromkeys(detector.thresholds, threshold)
         hits = [hit for each in heard for hit in detector.hits(each)]
         words = ", ".join(sorted({hit.word for hit in hits}))
         print(f"  {threshold:9.2f}  {per_hour(len(hits), seconds)}  {words}")

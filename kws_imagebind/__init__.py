@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from kws_imagebind.embeddings.embed import Embeddings, embed
     from kws_imagebind.encoders import Encoder, load_encoder
     from kws_imagebind.evaluation.evaluate import Evaluation, evaluate
+    from kws_imagebind.evaluation.mteb_model import mteb_model
     from kws_imagebind.metrics.intervals import Interval
     from kws_imagebind.readouts.base import Scores
+    from kws_imagebind.readouts.enrolment import Enrolment, enrol
     from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
     from kws_imagebind.spotting.detect import detect
     from kws_imagebind.spotting.hits import Hit
@@ -35,10 +37,13 @@ _HOMES = {
     "evaluate": "evaluation.evaluate",
     "Hit": "spotting.hits",
     "Listener": "spotting.stream",
+    "mteb_model": "evaluation.mteb_model",
     "detect": "spotting.detect",
     "spot": "spotting.rank",
     "Interval": "metrics.intervals",
     "Scores": "readouts.base",
+    "Enrolment": "readouts.enrolment",
+    "enrol": "readouts.enrolment",
     "ZeroShotClassifier": "readouts.zero_shot",
 }
 
@@ -47,6 +52,7 @@ __all__ = [
     "Dataset",
     "Embeddings",
     "Encoder",
+    "Enrolment",
     "Evaluation",
     "Hit",
     "Interval",
@@ -56,10 +62,12 @@ __all__ = [
     "ZeroShotClassifier",
     "detect",
     "embed",
+    "enrol",
     "evaluate",
     "load_audio",
     "load_dataset",
     "load_encoder",
+    "mteb_model",
     "spot",
 ]
 

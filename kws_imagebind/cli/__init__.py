@@ -14,7 +14,18 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
-from kws_imagebind.cli import catalogue, listening, measuring, page, recordings, runs, searching, vectors
+from kws_imagebind.cli import (
+    catalogue,
+    enrolment,
+    leaderboard,
+    listening,
+    measuring,
+    page,
+    recordings,
+    runs,
+    searching,
+    vectors,
+)
 from kws_imagebind.cli.options import BAD_INPUT, say
 
 INTERRUPTED = 130
@@ -25,10 +36,12 @@ COMMANDS: tuple[Callable[[argparse._SubParsersAction], None], ...] = (
     measuring.add_evaluate,
     runs.add_report,
     runs.add_compare,
+    leaderboard.add_leaderboard,
     recordings.add_spot,
     listening.add_listen,
     listening.add_check_word,
     listening.add_export,
+    enrolment.add_enrol,
     catalogue.add_describe,
     recordings.add_submit,
     measuring.add_prompts,
@@ -81,6 +94,7 @@ def bad_input() -> tuple[type[Exception], ...]:
     from kws_imagebind.encoders import EncoderError
     from kws_imagebind.metrics.classification import MetricError
     from kws_imagebind.readouts.arithmetic import QueryError
+    from kws_imagebind.readouts.enrolment import EnrolmentError
     from kws_imagebind.readouts.support import FewShotError
     from kws_imagebind.reporting.predictions import PredictionsError
     from kws_imagebind.text.keywords import KeywordError
@@ -94,6 +108,7 @@ def bad_input() -> tuple[type[Exception], ...]:
         DemoError,
         DownloadError,
         EncoderError,
+        EnrolmentError,
         FewShotError,
         KeywordError,
         MapError,
@@ -120,8 +135,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run(arguments)
     except KeyboardInterrupt:
-        goes_on = arguments.command == "evaluate" and not arguments.no_cache
-        say("\ninterrupted" + ("; the same command goes on from the cache" if goes_on else ""))
+        goes_on = arguments.command == "embed" or (arguments.command == "evaluate" and not arguments.no_cache)
+        say("\ninterrupted" + ("; the same command goes on from here" if goes_on else ""))
         return INTERRUPTED
     except BrokenPipeError:  # whoever read the output has had enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

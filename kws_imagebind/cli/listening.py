@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from kws_imagebind.readouts.base import Readout
     from kws_imagebind.spotting.hits import Hit, Threshold
     from kws_imagebind.spotting.stream import Listener
 
@@ -38,7 +39,7 @@ def add_listen(commands: argparse._SubParsersAction) -> None:
     )
     command.set_defaults(run=_listen)
     command.add_argument("source", nargs="?", choices=["-"], metavar="-", help="raw 16-bit PCM on stdin")
-    command.add_argument("--words", metavar="A,B,C", help="ARPAbet as in 'kettle=/K EH T AH L/'")
+    command.add_argument("--words", metavar="A,B,C", help="ARPAbet as in 'kettle=/K EH T AH L/'; or FILE.kws")
     command.add_argument(
         "--threshold",
         action="append",
@@ -92,7 +93,7 @@ def _export(arguments: argparse.Namespace) -> int:
 
     encoder = PhoneBindEncoder.from_weights(device="cpu")
     words = ZeroShotClassifier(encoder, arguments.words)
-    least = _thresholds(arguments.threshold or [], words.labels)
+    least = _thresholds(arguments.threshold or [], words)
     made = export(encoder, words, arguments.output, least, arguments.int8)
     say(
         f"wrote {made.path}: {len(words.labels):,} words, {made.bytes / 1e6:.2f} MB; its cosines are within "
@@ -126,23 +127,23 @@ def _listen(arguments: argparse.Namespace) -> int:
 
 
 def _listener(arguments: argparse.Namespace) -> Listener:
-    from kws_imagebind import ZeroShotClassifier
+    from kws_imagebind.readouts.enrolment import word_scorer
     from kws_imagebind.spotting.hits import APART
     from kws_imagebind.spotting.stream import Listener
 
     encoder = chosen_encoder(arguments)
-    words = ZeroShotClassifier(encoder, arguments.words, chosen_templates(arguments), arguments.average)
+    words = word_scorer(encoder, arguments.words, chosen_templates(arguments), arguments.average)
     patience = APART if arguments.patience is None else arguments.patience
     refractory = APART if arguments.refractory is None else arguments.refractory
-    return Listener(words, _thresholds(arguments.threshold or [], words.labels), patience, refractory, encoder)
+    return Listener(words, _thresholds(arguments.threshold or [], words), patience, refractory, encoder)
 
 
-def _thresholds(given: list[str], labels: tuple[str, ...]) -> Threshold:
+def _thresholds(given: list[str], words: Readout) -> Threshold:
     """'0.6' for all words, and 'lamp=0.8' for one."""
     from kws_imagebind.encoders import EncoderError
-    from kws_imagebind.encoders.confidence import THRESHOLD
+    from kws_imagebind.readouts.enrolment import thresholds_of
 
-    least: dict[str, float] = dict.fromkeys(labels, THRESHOLD)
+    least = thresholds_of(words)
     # One for all words comes first, so that one for a word holds wherever it stands.
     for text in sorted(given, key=lambda each: "=" in each):
         word, equals, number = text.rpartition("=")
@@ -152,7 +153,7 @@ def _thresholds(given: list[str], labels: tuple[str, ...]) -> Threshold:
             raise EncoderError(
                 f"threshold '{text}'; expected a number from 0 to 1, or one of a word as in lamp=0.8"
             ) from None
-        least.update({word: value} if equals else dict.fromkeys(labels, value))
+        least.update({word: value} if equals else dict.fromkeys(words.labels, value))
     return least
 
 

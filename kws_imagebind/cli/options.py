@@ -18,8 +18,10 @@ CACHE = ".cache"
 
 def add_data_options(command: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     data = command.add_argument_group("data")
-    data.add_argument("--data", type=Path, metavar="DIR", help="where the data set lies")
-    data.add_argument("--dataset", metavar="NAME", help="sample, speech-commands or folder; by default what DIR holds")
+    data.add_argument("--data", type=Path, metavar="DIR", help="where the data set lies, or a table of 'embed'")
+    data.add_argument(
+        "--dataset", metavar="NAME", help="sample, speech-commands, folder or pictures; by default what DIR holds"
+    )
     data.add_argument("--dataset-version", metavar="V", help="of speech-commands: v0.01 or v0.02")
     data.add_argument("--download", action="store_true", help="fetch speech-commands (2.4 GB) if it is not there")
     data.add_argument("--split", metavar="S", help="of speech-commands: training, validation, testing (default) or all")
@@ -61,18 +63,59 @@ def chosen_dataset(arguments: argparse.Namespace) -> Dataset:
     from kws_imagebind.datasets.registry import dataset_at, load_dataset
     from kws_imagebind.text.keywords import KeywordError
 
-    dataset = load_dataset(
-        arguments.dataset or dataset_at(arguments.data, arguments.download),
-        root=arguments.data,
-        split=arguments.split,
-        task=arguments.task,
-        keywords=arguments.keywords,
-        download=arguments.download,
-        version=arguments.dataset_version,
+    dataset = (
+        table_of(arguments).dataset
+        if is_table(arguments)
+        else load_dataset(
+            arguments.dataset or dataset_at(arguments.data, arguments.download),
+            root=arguments.data,
+            split=arguments.split,
+            task=arguments.task,
+            keywords=arguments.keywords,
+            download=arguments.download,
+            version=arguments.dataset_version,
+        )
     )
     if len(dataset.keywords) < 2:
         raise KeywordError(f"'{dataset.keywords[0]}' is the only keyword; a choice needs at least two")
     return dataset
+
+
+def is_table(arguments: argparse.Namespace) -> bool:
+    """Whether --data is a table of `embed`."""
+    from kws_imagebind.embeddings import table
+
+    place = getattr(arguments, "data", None)  # which not every command has
+    return place is not None and table.is_table(place)
+
+
+def table_of(arguments: argparse.Namespace) -> Embeddings:
+    """The clips of a table of `embed` that say one of the chosen keywords."""
+    from kws_imagebind.embeddings import table
+    from kws_imagebind.text.keywords import KeywordError, parse_keywords
+    from kws_imagebind.text.tasks import task
+
+    if arguments.task and arguments.keywords:
+        raise KeywordError("a task and keywords are given; expected one of the two, for a task is a list of keywords")
+    audio = table.load(arguments.data)
+    if arguments.keywords:
+        return table.restricted(audio, parse_keywords(arguments.keywords))
+    return table.restricted(audio, task(arguments.task).keywords, arguments.task) if arguments.task else audio
+
+
+def check_table(audio: Embeddings, encoder: Encoder) -> None:
+    """Says that the vectors of a table are not of an encoder.
+
+    Raises:
+        EncoderError: they are not.
+    """
+    from kws_imagebind.encoders import EncoderError
+
+    if encoder.fingerprint != audio.fingerprint:
+        raise EncoderError(
+            f"the table's vectors are of encoder '{audio.encoder}' ({audio.fingerprint}), and not of '{encoder.name}' "
+            f"({encoder.fingerprint}); encode the clips again, or name the table's encoder and precision"
+        )
 
 
 def chosen_templates(arguments: argparse.Namespace) -> tuple[str, ...] | None:
@@ -86,7 +129,12 @@ def chosen_templates(arguments: argparse.Namespace) -> tuple[str, ...] | None:
 
 def embed_clips(arguments: argparse.Namespace, dataset: Dataset, encoder: Encoder) -> Embeddings:
     import kws_imagebind as kws
+    from kws_imagebind.embeddings import table
 
+    if dataset.origin is None and is_table(arguments):
+        audio = table_of(arguments)
+        check_table(audio, encoder)
+        return table.only(audio, dataset)
     return kws.embed(
         encoder,
         dataset,

@@ -28,6 +28,9 @@ def add_demo(commands: argparse._SubParsersAction) -> None:
     page.add_argument("--host", default="127.0.0.1", metavar="H", help="to listen on (default 127.0.0.1, only here)")
     page.add_argument("--port", type=positive, metavar="P", help="by default a free one")
     page.add_argument("--no-browser", action="store_true", help="do not open it")
+    page.add_argument(
+        "--words", type=Path, metavar="FILE.kws", help="of 'enrol': words with your own recordings of them"
+    )
     add_encoder_options(command)
     add_data_options(command)
     page.add_argument(
@@ -42,9 +45,14 @@ def _demo(arguments: argparse.Namespace) -> int:
     say("starting the demo, which takes some seconds")
     from kws_imagebind.demo.answers import Answers
     from kws_imagebind.demo.app import serve
+    from kws_imagebind.readouts.enrolment import Enrolment
 
     dataset = chosen_dataset(arguments)
     encoder = chosen_encoder(arguments)
-    answers = Answers(encoder, dataset, arguments.cache, chosen_templates(arguments), arguments.average)
+    templates = chosen_templates(arguments)
+    enrolled = Enrolment.load(arguments.words) if arguments.words else None
+    if enrolled:
+        enrolled.check(encoder)
+    answers = Answers(encoder, dataset, arguments.cache, templates, arguments.average, enrolled=enrolled)
     serve(answers, arguments.host, arguments.port, browser=not arguments.no_browser)
     return 0

@@ -36,7 +36,9 @@ def add_spot(commands: argparse._SubParsersAction) -> None:
     )
     command.set_defaults(run=_spot)
     command.add_argument("recordings", nargs="+", type=Path, metavar="FILE", help="WAV, FLAC, Ogg, MP3, …")
-    command.add_argument("--words", required=True, metavar="A,B,C", help="ARPAbet as in 'kettle=/K EH T AH L/'")
+    command.add_argument(
+        "--words", required=True, metavar="A,B,C", help="ARPAbet as in 'kettle=/K EH T AH L/'; or FILE.kws of 'enrol'"
+    )
     command.add_argument("--top", type=positive, metavar="N", help="of the ranks only the N best")
     command.add_argument("--threshold", type=_share, metavar="S", help="the least score of a word found (default 0.5)")
     command.add_argument(
@@ -102,19 +104,19 @@ def add_submit(commands: argparse._SubParsersAction) -> None:
 
 
 def _spot(arguments: argparse.Namespace) -> int:
-    from kws_imagebind import AudioError, ZeroShotClassifier
+    from kws_imagebind import AudioError
     from kws_imagebind.encoders.base import WindowEncoder
-    from kws_imagebind.encoders.confidence import THRESHOLD
+    from kws_imagebind.readouts.enrolment import thresholds_of, word_scorer
     from kws_imagebind.spotting.detect import Detector
     from kws_imagebind.spotting.rank import is_long, rank, ranked
 
     encoder = chosen_encoder(arguments)
-    scorer = ZeroShotClassifier(encoder, arguments.words, chosen_templates(arguments), arguments.average)
-    threshold = THRESHOLD if arguments.threshold is None else arguments.threshold
+    scorer = word_scorer(encoder, arguments.words, chosen_templates(arguments), arguments.average)
+    thresholds = thresholds_of(scorer, arguments.threshold)
 
     @cache
     def detector() -> Detector:
-        return Detector(encoder, scorer, threshold)
+        return Detector(encoder, scorer, arguments.threshold)
 
     def hear(recording: Path) -> tuple[list[tuple[str, float]], list[Hit] | None]:
         searched = isinstance(encoder, WindowEncoder) and is_long(recording, encoder)
@@ -137,15 +139,17 @@ def _spot(arguments: argparse.Namespace) -> int:
             code = BAD_INPUT
             continue
         if arguments.json:
-            print(json.dumps(_answer(recording, encoder.name, ranks[: arguments.top], hits, threshold)))
+            print(json.dumps(_answer(recording, encoder.name, ranks[: arguments.top], hits, thresholds)))
             continue
         if len(arguments.recordings) > 1:
             print(recording)
-        _tell(recording, ranks[: arguments.top], hits, threshold)
+        _tell(recording, ranks[: arguments.top], hits, thresholds)
     return code
 
 
-def _tell(recording: Path, ranks: list[tuple[str, float]], hits: list[Hit] | None, threshold: float) -> None:
+def _tell(
+    recording: Path, ranks: list[tuple[str, float]], hits: list[Hit] | None, thresholds: dict[str, float]
+) -> None:
     """For people: what was found, or else what comes nearest to it."""
     if hits:
         _print_hits(hits)
@@ -153,7 +157,7 @@ def _tell(recording: Path, ranks: list[tuple[str, float]], hits: list[Hit] | Non
         say(f"kws-imagebind spot: {recording}: holds only silence, so no word was said")
     else:
         if hits is not None:
-            say(f"kws-imagebind spot: {recording}: no word scores {threshold:g} or more; the best cosines are")
+            say(f"kws-imagebind spot: {recording}: no word scores {_limits(thresholds)} or more; the best cosines are")
         _print_ranks(ranks)
 
 
@@ -183,13 +187,21 @@ def _rounded(each: Explanation) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _limits(thresholds: dict[str, float]) -> str:
+    """One number where all words have the same, else each word's."""
+    if len(set(thresholds.values())) == 1:
+        return f"{next(iter(thresholds.values())):g}"
+    return "its threshold (" + ", ".join(f"{word} {least:g}" for word, least in thresholds.items()) + ")"
+
+
 def _answer(
-    recording: Path, encoder: str, ranks: list[tuple[str, float]], hits: list[Hit] | None, threshold: float
+    recording: Path, encoder: str, ranks: list[tuple[str, float]], hits: list[Hit] | None, thresholds: dict[str, float]
 ) -> dict[str, Any]:
     scores = [{"word": word, "score": round(score, 6)} for word, score in ranks]
     answer: dict[str, Any] = {"recording": str(recording), "encoder": encoder, "scores": scores}
     if hits is not None:
-        answer["threshold"] = threshold
+        same = len(set(thresholds.values())) == 1
+        answer["threshold"] = next(iter(thresholds.values())) if same else thresholds
         answer["detections"] = [
             {"word": hit.word, "start": round(hit.start, 3), "end": round(hit.end, 3), "score": round(hit.score, 6)}
             for hit in hits

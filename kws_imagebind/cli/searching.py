@@ -14,12 +14,15 @@ from kws_imagebind.cli.options import (
     add_data_options,
     add_encoder_options,
     add_run_options,
+    check_table,
     chosen_dataset,
     chosen_encoder,
     chosen_templates,
     embed_clips,
+    is_table,
     positive,
     say,
+    table_of,
 )
 
 if TYPE_CHECKING:
@@ -28,9 +31,8 @@ if TYPE_CHECKING:
     from kws_imagebind.embeddings.embed import Embeddings
     from kws_imagebind.embeddings.index import ClipIndex
     from kws_imagebind.encoders import Encoder
+    from kws_imagebind.readouts.retrieval import Direction
     from kws_imagebind.spotting.search import Found
-
-PICTURES = frozenset(".jpg .jpeg .png .webp .bmp .gif .tif .tiff".split())
 
 
 def add_index(commands: argparse._SubParsersAction) -> None:
@@ -48,6 +50,9 @@ def add_index(commands: argparse._SubParsersAction) -> None:
     )
     command.add_argument(
         "--hop", type=_number, default=0.25, metavar="S", help="seconds between windows (default 0.25)"
+    )
+    command.add_argument(
+        "--window", type=_number, metavar="S", help="seconds of a window; by default all that the encoder hears at once"
     )
     command.add_argument("--on-error", choices=("raise", "skip"), default="raise", help="at an unusable recording")
     command.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -97,9 +102,9 @@ def _index(arguments: argparse.Namespace) -> int:
 
     from kws_imagebind.embeddings.index import ClipIndex, check_place
     from kws_imagebind.embeddings.table import is_table
-    from kws_imagebind.spotting.search import index_recordings
+    from kws_imagebind.spotting.search import check_window, index_recordings
 
-    check_place(arguments.output)
+    check_place(arguments.output, arguments.kind)
     skipped: list[str] = []
     if is_table(arguments.source):
         found = ClipIndex.load(arguments.source)
@@ -110,6 +115,7 @@ def _index(arguments: argparse.Namespace) -> int:
         if not arguments.source.exists():
             raise FileNotFoundError(f"'{arguments.source}' does not exist; expected a folder of recordings")
         encoder = chosen_encoder(arguments)
+        check_window(encoder, arguments.window)
         with tqdm(unit="recording", disable=arguments.quiet, desc=f"{encoder.name} hears") as bar:
 
             def progress(done: int, total: int) -> None:
@@ -117,7 +123,9 @@ def _index(arguments: argparse.Namespace) -> int:
                 bar.update(done - bar.n)
 
             lenient = skipped if arguments.on_error == "skip" else None
-            index = index_recordings(arguments.source, encoder, arguments.kind, arguments.hop, lenient, progress)
+            index = index_recordings(
+                arguments.source, encoder, arguments.kind, arguments.hop, lenient, progress, arguments.window
+            )
     index.save(arguments.output)
     for reason in skipped:
         say(f"skipped: {reason}")
@@ -206,14 +214,16 @@ def _query_vectors(
 
 def _encoded(arguments: argparse.Namespace, query: str | Path, encoder: Encoder) -> Tensor:
     from kws_imagebind import ZeroShotClassifier, load_audio
+    from kws_imagebind.datasets.folder import check_picture, is_picture
     from kws_imagebind.encoders import EncoderError
 
     if isinstance(query, str):
         return ZeroShotClassifier(encoder, [query], chosen_templates(arguments), arguments.average).weights
-    if query.suffix.lower() not in PICTURES:
+    if not is_picture(query):
         return encoder.encode_audio([load_audio(query, encoder.sample_rate)])
     if not hasattr(encoder, "encode_image"):
         raise EncoderError(f"encoder '{encoder.name}' takes no pictures such as '{query}'; imagebind does")
+    check_picture(query)
     return encoder.encode_image([query])
 
 
@@ -298,7 +308,8 @@ def add_retrieve(commands: argparse._SubParsersAction) -> None:
         "retrieve",
         help="measure search: text to audio, audio to text, audio to audio, and images",
         description="Measures how well words find clips, clips find words, and clips find clips of the same word: "
-        "recall and hit rate at 1, 5 and 10, mean average precision, nDCG at 30, with intervals and chance levels.",
+        "recall and hit rate at 1, 5 and 10, mean average precision, nDCG at 30, with intervals and chance levels. "
+        "With --captions, sentences find the sounds or pictures that they describe, and are found by them.",
     )
     command.set_defaults(run=_retrieve, on_error="raise")
     add_encoder_options(command)
@@ -307,6 +318,9 @@ def add_retrieve(commands: argparse._SubParsersAction) -> None:
     data.add_argument(
         "--images", type=Path, metavar="DIR", help="pictures, word/picture.jpg, for encoders that take them"
     )
+    data.add_argument(
+        "--captions", type=Path, metavar="FILE.csv", help="path,caption of sounds or pictures; --data is their folder"
+    )
     run = command.add_argument_group("run")
     add_run_options(run)
     run.add_argument("--json", action="store_true", help="print JSON")
@@ -314,14 +328,10 @@ def add_retrieve(commands: argparse._SubParsersAction) -> None:
 
 
 def _retrieve(arguments: argparse.Namespace) -> int:
-    from kws_imagebind import ZeroShotClassifier
     from kws_imagebind.evaluation.retrieval import measure_directions
-    from kws_imagebind.readouts.retrieval import directions
 
-    encoder, audio = _clips(arguments)
-    pictures = _pictures(arguments.images, encoder, audio) if arguments.images else None
-    text = ZeroShotClassifier(encoder, audio.dataset.keywords, chosen_templates(arguments), arguments.average)
-    results = measure_directions(directions(audio, text, *(pictures or ())))
+    audio, found = (_captioned if arguments.captions else _labelled)(arguments)
+    results = measure_directions(found)
     dataset = audio.dataset
     split = f" ({dataset.split})" if dataset.split else ""
     if arguments.json:
@@ -334,34 +344,48 @@ def _retrieve(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _labelled(arguments: argparse.Namespace) -> tuple[Embeddings, list[Direction]]:
+    """Words, clips and perhaps pictures, in every direction."""
+    from kws_imagebind import ZeroShotClassifier
+    from kws_imagebind.readouts.retrieval import directions
+
+    encoder, audio = _clips(arguments)
+    pictures = _pictures(arguments.images, encoder, audio) if arguments.images else None
+    text = ZeroShotClassifier(encoder, audio.dataset.keywords, chosen_templates(arguments), arguments.average)
+    return audio, directions(audio, text, *(pictures or ()))
+
+
+def _captioned(arguments: argparse.Namespace) -> tuple[Embeddings, list[Direction]]:
+    """Captions and what they describe, each way."""
+    from kws_imagebind.datasets.captions import load_captions
+    from kws_imagebind.embeddings.embed import check_kind
+    from kws_imagebind.encoders.base import check_vectors
+    from kws_imagebind.readouts.retrieval import caption_directions
+
+    found = load_captions(arguments.captions, arguments.data)
+    encoder = chosen_encoder(argparse.Namespace(**{**vars(arguments), "encoder": arguments.encoder or "phonebind"}))
+    check_kind(encoder, found.dataset.kind)
+    captions = check_vectors(encoder.encode_text(list(found.captions)), len(found.captions), encoder)
+    audio = embed_clips(arguments, found.dataset, encoder)
+    return audio, caption_directions(audio, captions, found.owners)
+
+
 def _clips(arguments: argparse.Namespace) -> tuple[Encoder, Embeddings]:
     """The clips of a data set or a table, and the encoder of their vectors."""
-    from kws_imagebind.embeddings import table
-    from kws_imagebind.encoders import EncoderError
-    from kws_imagebind.text.keywords import parse_keywords
-    from kws_imagebind.text.tasks import task
-
-    if not (arguments.data and table.is_table(arguments.data)):
+    if not is_table(arguments):
         dataset = chosen_dataset(arguments)
         encoder = chosen_encoder(argparse.Namespace(**{**vars(arguments), "encoder": arguments.encoder or "phonebind"}))
         return encoder, embed_clips(arguments, dataset, encoder)
-    audio = table.load(arguments.data)
-    if arguments.keywords:
-        audio = table.restricted(audio, parse_keywords(arguments.keywords))
-    elif arguments.task:
-        audio = table.restricted(audio, task(arguments.task).keywords, arguments.task)
+    audio = table_of(arguments)
     encoder = chosen_encoder(argparse.Namespace(**{**vars(arguments), "encoder": arguments.encoder or audio.encoder}))
-    if encoder.fingerprint != audio.fingerprint:
-        raise EncoderError(
-            f"the table's vectors are of encoder '{audio.encoder}' ({audio.fingerprint}), and not of '{encoder.name}' "
-            f"({encoder.fingerprint}); encode the clips again, or name the table's encoder and precision"
-        )
+    check_table(audio, encoder)
     return encoder, audio
 
 
 def _pictures(folder: Path, encoder: Encoder, audio: Embeddings) -> tuple[Tensor, list[str]]:
     """The vectors of the pictures of the clips' words, and those words."""
     from kws_imagebind.datasets import DatasetError
+    from kws_imagebind.datasets.folder import check_picture, is_picture
     from kws_imagebind.encoders import EncoderError
 
     if not hasattr(encoder, "encode_image"):
@@ -369,8 +393,10 @@ def _pictures(folder: Path, encoder: Encoder, audio: Embeddings) -> tuple[Tensor
     words = {label.casefold(): label for label in audio.dataset.labels}
     paths = [
         path for path in sorted(folder.glob("*/*"))
-        if path.suffix.lower() in PICTURES and path.parent.name.casefold() in words
+        if is_picture(path) and path.parent.name.casefold() in words
     ]  # fmt: skip
     if not paths:
         raise DatasetError(f"'{folder}' has no pictures of the words; expected files such as '{folder}/dog/1.jpg'")
+    for path in paths:
+        check_picture(path)
     return encoder.encode_image(paths), [words[path.parent.name.casefold()] for path in paths]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,17 +13,22 @@ from kws_imagebind.cli.options import (
     add_encoder_options,
     add_run_options,
     check_folder,
+    check_table,
     chosen_dataset,
     chosen_encoder,
     chosen_templates,
     embed_clips,
+    is_table,
     positive,
     say,
+    table_of,
 )
 
 if TYPE_CHECKING:
     from kws_imagebind.datasets import Dataset
+    from kws_imagebind.datasets.base import Stream
     from kws_imagebind.embeddings.embed import Embeddings
+    from kws_imagebind.embeddings.executors.parts import Parts, Tell
     from kws_imagebind.encoders import Encoder
     from kws_imagebind.evaluation.learning_curve import LearningCurve
     from kws_imagebind.readouts.support import Sampling
@@ -37,7 +42,8 @@ def add_embed(commands: argparse._SubParsersAction) -> None:
         "embed",
         help="encode recordings once and keep their vectors in a Parquet table",
         description="Encodes the clips of a data set and writes a Parquet table, one row a clip. Commands that take "
-        "--data take such a table instead, and need no audio then. pandas, DuckDB and Ray read it as well.",
+        "--data take such a table instead, and need no audio then. pandas, DuckDB and Ray read it as well. The table "
+        "grows in parts in a folder beside it; a run that was stopped goes on from the finished parts.",
     )
     command.set_defaults(run=_embed)
     add_encoder_options(command)
@@ -46,6 +52,14 @@ def add_embed(commands: argparse._SubParsersAction) -> None:
     run = command.add_argument_group("run")
     add_run_options(run)
     run.add_argument("--output", type=Path, required=True, metavar="FILE.parquet", help="where to write")
+    run.add_argument(
+        "--engine", choices=("local", "ray"), default="local", help="local: this process (default); ray: the workers "
+        "of this machine or, with RAY_ADDRESS, of a cluster; they use no cache",
+    )  # fmt: skip
+    run.add_argument(
+        "--workers", type=positive, metavar="N", help="of ray; by default one for each GPU, or else for each CPU"
+    )
+    run.add_argument("--part", type=positive, default=4096, metavar="N", help="clips in a part (default 4096)")
     run.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
@@ -107,16 +121,67 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _embed(arguments: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from kws_imagebind.embeddings.executors import parts as executors
     from kws_imagebind.embeddings.table import check_writable
 
     check_writable(arguments.output)
-    dataset = chosen_dataset(arguments)
+    _check_engine(arguments)
+    clips = _stream(arguments)
     encoder = chosen_encoder(arguments)
-    audio = embed_clips(arguments, dataset, encoder)
-    audio.save(arguments.output)
-    skipped = f"; {len(audio.skipped):,} recordings were skipped" if audio.skipped else ""
-    say(f"wrote {len(audio):,} vectors of {encoder.dim} numbers in {arguments.output}{skipped}")
+    with executors.alone(arguments.output):
+        made = executors.prepare(
+            arguments.output, clips, encoder, arguments.batch_size, arguments.on_error, arguments.part
+        )
+        title = f"encoding with {encoder.name}"
+        with tqdm(unit="clip", disable=arguments.quiet, desc=title, total=made.job.clips) as bar:
+            found = executors.run(
+                made,
+                arguments.output,
+                _executor(arguments, encoder),
+                lambda done, _: bar.update(done - bar.n),
+            )
+    skipped = f"; {found.skipped:,} recordings were skipped" if found.skipped else ""
+    before = f"; {found.found:,} of {found.parts:,} parts were there already" if found.found else ""
+    say(f"wrote {found.clips:,} vectors of {encoder.dim} numbers in {arguments.output}{skipped}{before}")
     return 0
+
+
+def _check_engine(arguments: argparse.Namespace) -> None:
+    """Says before any work what the engine lacks."""
+    from kws_imagebind.embeddings.executors import ray
+    from kws_imagebind.embeddings.executors.parts import ExecutorError
+
+    if arguments.engine == "ray":
+        ray.check_ray()
+    elif arguments.workers:
+        raise ExecutorError("--workers is for --engine ray; leave it out, or add --engine ray")
+
+
+def _stream(arguments: argparse.Namespace) -> Stream:
+    from kws_imagebind.datasets.registry import dataset_at, stream_dataset
+
+    return stream_dataset(
+        arguments.dataset or dataset_at(arguments.data, arguments.download),
+        root=arguments.data,
+        split=arguments.split,
+        task=arguments.task,
+        keywords=arguments.keywords,
+        download=arguments.download,
+        version=arguments.dataset_version,
+    )
+
+
+def _executor(arguments: argparse.Namespace, encoder: Encoder) -> Callable[[Parts, Sequence[int], Tell], None]:
+    """What encodes parts."""
+    from kws_imagebind.embeddings.executors import local, ray
+
+    if arguments.engine == "ray":
+        spec = ray.EncoderSpec(arguments.encoder, arguments.device, arguments.precision, arguments.checkpoints)
+        return lambda parts, numbers, tell: ray.execute(parts, numbers, tell, spec, arguments.workers)
+    cache = None if arguments.no_cache else arguments.cache
+    return lambda parts, numbers, tell: local.execute(parts, numbers, tell, encoder, cache)
 
 
 def _few_shot(arguments: argparse.Namespace) -> int:
@@ -174,10 +239,8 @@ def _options(strength: str | None) -> dict[str, float | str]:
 
 def _clips(arguments: argparse.Namespace, name: str | None) -> tuple[Encoder | None, Embeddings, list[Embeddings]]:
     """The encoder, the clips to report on, and those to learn from."""
-    from kws_imagebind.embeddings.table import is_table
-
-    if arguments.data and is_table(arguments.data):
-        reported = _restricted_table(arguments, arguments.data)
+    if is_table(arguments):
+        reported = table_of(arguments)
         encoder = encoder_of(arguments, name, reported)
     else:
         dataset = chosen_dataset(arguments)
@@ -206,26 +269,8 @@ def encoder_of(arguments: argparse.Namespace, name: str | None, audio: Embedding
             raise
         say(f"encoder '{audio.encoder}' of the table is not available, so nothing can use text: {error}")
         return None
-    if encoder.fingerprint != audio.fingerprint:
-        raise EncoderError(
-            f"the table's vectors are of encoder '{audio.encoder}' ({audio.fingerprint}), and not of '{encoder.name}' "
-            f"({encoder.fingerprint}); encode the clips again, or name the table's encoder and precision"
-        )
+    check_table(audio, encoder)
     return encoder
-
-
-def _restricted_table(arguments: argparse.Namespace, path: Path) -> Embeddings:
-    """The clips of a table that say one of the chosen keywords."""
-    from kws_imagebind.embeddings import table
-    from kws_imagebind.text.keywords import KeywordError, parse_keywords
-    from kws_imagebind.text.tasks import task
-
-    if arguments.task and arguments.keywords:
-        raise KeywordError("a task and keywords are given; expected one of the two, for a task is a list of keywords")
-    audio = table.load(path)
-    if arguments.keywords:
-        return table.restricted(audio, parse_keywords(arguments.keywords))
-    return table.restricted(audio, task(arguments.task).keywords, arguments.task) if arguments.task else audio
 
 
 def _check_support(arguments: argparse.Namespace, dataset: Dataset) -> None:
@@ -302,22 +347,13 @@ def _save(curves: Sequence[LearningCurve], folder: Path) -> None:
 
 def _draw(curves: Sequence[LearningCurve], path: Path) -> list[str]:
     try:
-        from kws_imagebind.reporting.figures.learning_curve import Panel, learning_curve_figure
+        from kws_imagebind.evaluation.learning_curve import curves_figure
         from kws_imagebind.reporting.figures.style import save_figure
+
+        figure = curves_figure(curves)
     except ModuleNotFoundError as error:
         if error.name != "matplotlib":
             raise
         return []
-    panels = []
-    for curve in curves:
-        names = dict.fromkeys(point.readout for point in curve.points)
-        lines = {
-            name: [(point.shots, point.accuracy) for point in curve.points if point.readout == name] for name in names
-        }
-        panels.append(Panel(curve.encoder, lines, curve.zero_shot, curve.chance))
-    first = curves[0]
-    draws = max(len(point.draws) for point in first.points)
-    caption = f"protocol {first.protocol}, {draws} draw{'s' if draws > 1 else ''}; n = {first.n:,} clips"
-    who = f" of {first.speakers:,} speakers" if first.speakers else ""
-    save_figure(learning_curve_figure(panels, f"Few labelled clips, {first.data}", f"{caption}{who}"), path)
+    save_figure(figure, path)
     return [path.name]

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from kws_imagebind.text import keywords as kw
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+Kind = Literal["audio", "image"]
 
 
 class DatasetError(ValueError):
@@ -86,6 +89,7 @@ class Recordings:
         task: name of that choice; the data set's own name where it has none.
         split: that the clips are of.
         note: what a reader of the results should know.
+        kind: what the files are: "audio", or "image" for pictures.
     """
 
     utterances: tuple[Utterance, ...]
@@ -93,6 +97,7 @@ class Recordings:
     task: str | None = None
     split: str | None = None
     note: str = ""
+    kind: Kind = "audio"
 
 
 @runtime_checkable
@@ -126,6 +131,42 @@ class NoiseSource(Protocol):
         ...
 
 
+@runtime_checkable
+class StreamingSource(Protocol):
+    """A source that can give its clips one after another, where they are too many to hold."""
+
+    def stream(self, request: Request) -> Stream:
+        """The clips, in the order of `load`; what is wrong with them is raised on the way.
+
+        Raises:
+            DatasetError: as `Source.load`.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Clips that come one after another; they can be asked for once.
+
+    Attributes:
+        name: of the data set.
+        utterances: the clips.
+        task: the name of the choice of keywords.
+        keywords: the candidates; None for the labels that occur.
+        split: that the clips are of.
+        note: says, after the last clip, what a reader of the results should know.
+        kind: what the files are.
+    """
+
+    name: str
+    utterances: Iterator[Utterance]
+    task: str
+    keywords: tuple[str, ...] | None = None
+    split: str | None = None
+    note: Callable[[], str] = str
+    kind: Kind = "audio"
+
+
 @dataclass(frozen=True)
 class Dataset:
     """Recordings and the choice to be made for each.
@@ -138,6 +179,7 @@ class Dataset:
         split: of the official splits, where the data set has them.
         note: what a reader of the results should know, such as the corpus's version or that it is a part.
         origin: what it was loaded by, from which its other splits can be loaded; None for one made by hand.
+        kind: what the files are: "audio", or "image" for pictures.
     """
 
     name: str
@@ -147,6 +189,7 @@ class Dataset:
     split: str | None = None
     note: str = ""
     origin: Request | None = None
+    kind: Kind = "audio"
 
     def __post_init__(self) -> None:
         if not self.utterances:
@@ -210,18 +253,20 @@ def select(utterances: Sequence[Utterance], keywords: Sequence[str], where: str)
     Raises:
         DatasetError: no clip is left; lists the labels that there are.
     """
+    return tuple(selected(utterances, keywords, where))
+
+
+def selected(utterances: Iterable[Utterance], keywords: Sequence[str], where: str) -> Iterator[Utterance]:
+    """As `select`, one clip after another; it raises after the last."""
     spelling = {kw.label(keyword).casefold(): kw.label(keyword) for keyword in keywords}
-    chosen = tuple(
-        replace(utterance, label=spelling[utterance.label.casefold()])
-        for utterance in utterances
-        if utterance.label.casefold() in spelling
-    )
+    seen, chosen = set(), False
+    for utterance in utterances:
+        seen.add(utterance.label)
+        if label := spelling.get(utterance.label.casefold()):
+            chosen = True
+            yield replace(utterance, label=label)
     if not chosen:
-        raise DatasetError(
-            f"{where} has no clip of {listed(spelling.values())}; "
-            f"its words are {listed({utterance.label for utterance in utterances})}"
-        )
-    return chosen
+        raise DatasetError(f"{where} has no clip of {listed(spelling.values())}; its words are {listed(seen)}")
 
 
 def _lot(key: str, seed: int) -> bytes:

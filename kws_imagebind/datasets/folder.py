@@ -1,4 +1,4 @@
-"""A folder of recordings, one folder a word: `root/word/clip.wav`.
+"""A folder of recordings or pictures, one folder a word: `root/word/clip.wav`, `root/word/picture.jpg`.
 
 Any format that libsndfile reads will do. Hidden files and folders are passed over, and so are folders whose name begins
 with an underscore, as Speech Commands keeps its noise in `_background_noise_`.
@@ -6,14 +6,73 @@ with an underscore, as Speech Commands keeps its noise in `_background_noise_`.
 
 from __future__ import annotations
 
+import io
+import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
-from kws_imagebind.datasets.base import DatasetError, Recordings, Request, Utterance, listed
+from kws_imagebind.datasets.base import DatasetError, Kind, Recordings, Request, Stream, Utterance, listed
 
+PICTURE_NAMES = frozenset(".jpg .jpeg .png .webp .bmp .gif .tif .tiff".split())
 SPEAKER_DIVIDER = "_nohash_"  # of Speech Commands' file names: SPEAKER_nohash_NUMBER
+
+
+def is_audio(file: Path) -> bool:
+    """Whether a file's name is that of a recording that can be read here."""
+    from kws_imagebind.audio.files import extensions  # which waits for torch; a list of names need not
+
+    return file.suffix.lower() in extensions()
+
+
+def is_picture(file: Path) -> bool:
+    """Whether a file's name is that of a picture."""
+    return file.suffix.lower() in PICTURE_NAMES
+
+
+def check_picture(path: Path) -> bytes:
+    """The SHA-256 of a picture's bytes, if they can be decoded.
+
+    Raises:
+        DatasetError: the file is missing, damaged or not a picture; or Pillow is not installed.
+    """
+    try:
+        from PIL import Image
+    except ModuleNotFoundError as error:
+        raise DatasetError("pictures need Pillow; install it, or this package with its extra 'vision'") from error
+    try:
+        data = path.read_bytes()
+        with Image.open(io.BytesIO(data)) as picture:
+            picture.load()
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "damaged, or not a picture"
+        raise DatasetError(f"{path}: cannot be read as a picture ({reason}); expected JPEG, PNG or WebP") from error
+    return sha256(data).digest()
+
+
+def holds_pictures(root: Path) -> bool:
+    """Whether the first file in a folder's folders is a picture."""
+    return is_picture(next((path for path in root.glob("[!._]*/[!.]*") if path.is_file()), root))
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a folder is searched for, and how messages name it."""
+
+    kind: Kind
+    are: Callable[[Path], bool]
+    singular: str
+    plural: str
+    material: str
+    formats: str
+    example: str
+
+
+RECORDINGS = Files("audio", is_audio, "recording", "recordings", "audio", "WAV, FLAC, OGG or MP3", "yes/1.wav")
+PICTURES = Files("image", is_picture, "picture", "pictures", "pictures", "JPEG, PNG or WebP", "dog/1.jpg")
 
 
 class Folder:
@@ -21,16 +80,48 @@ class Folder:
 
     splits: tuple[str, ...] = ()
     options: tuple[str, ...] = ("root",)
+    files: Files = RECORDINGS
 
     def load(self, request: Request) -> Recordings:
-        if request.root is None:
-            raise DatasetError("data set 'folder' needs the path of the folder; give it with --data")
-        utterances, note = load_folder(request.root)
-        return Recordings(utterances, tuple(dict.fromkeys(each.label for each in utterances)), "folder", note=note)
+        utterances, note = load_folder(_root(request), self.files)
+        labels = tuple(dict.fromkeys(each.label for each in utterances))
+        return Recordings(utterances, labels, request.name, note=note, kind=self.files.kind)
+
+    def stream(self, request: Request) -> Stream:
+        others: Counter[str] = Counter()
+        clips = walk(_root(request), others, self.files)
+        return Stream(request.name, clips, request.name, note=lambda: _note(others, self.files), kind=self.files.kind)
 
 
-def load_folder(root: Path) -> tuple[tuple[Utterance, ...], str]:
+class Pictures(Folder):
+    """A folder of pictures as a `Source`: `root/word/picture.jpg`, for encoders with a vision tower."""
+
+    files = PICTURES
+
+
+def _root(request: Request) -> Path:
+    if request.root is None:
+        raise DatasetError(f"data set '{request.name}' needs the path of the folder; give it with --data")
+    return request.root
+
+
+def load_folder(root: Path, files: Files = RECORDINGS) -> tuple[tuple[Utterance, ...], str]:
     """The clips of every word's folder, in the order of their keys, and a note on files that were passed over.
+
+    Raises:
+        DatasetError: as `walk`.
+    """
+    others: Counter[str] = Counter()
+    return tuple(walk(root, others, files)), _note(others, files)
+
+
+def walk(root: Path, others: Counter[str], files: Files = RECORDINGS) -> Iterator[Utterance]:
+    """The clips of every word's folder, in the order of their keys; of one folder at a time the names are in memory.
+
+    Args:
+        root: holds a folder for each word.
+        others: files that are passed over are counted there, by their extension.
+        files: what is looked for.
 
     Raises:
         DatasetError: the folder is missing or holds no words; a word's folder holds no recording; two words' names
@@ -41,12 +132,12 @@ def load_folder(root: Path) -> tuple[tuple[Utterance, ...], str]:
     folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith((".", "_")))
     if not folders:
         raise DatasetError(
-            f"'{root}' holds no folder with the name of a word; expected recordings such as '{root}/yes/1.wav'"
+            f"'{root}' holds no folder with the name of a word; expected {files.plural} such as "
+            f"'{root}/{files.example}'"
         )
     _check_names(folders)
-    others: Counter[str] = Counter()
-    utterances = [utterance for folder in folders for utterance in _clips(folder, others)]
-    return tuple(sorted(utterances, key=lambda utterance: utterance.key)), _note(others)
+    for folder in sorted(folders, key=lambda folder: f"{_plain(folder.name)}/"):  # which is the order of the keys
+        yield from _clips(folder, others, files)
 
 
 def speaker_of(filename: str) -> str | None:
@@ -71,34 +162,27 @@ def _check_names(folders: Iterable[Path]) -> None:
             raise DatasetError(f"folders '{other}' and '{folder.name}' name the same keyword; put their clips into one")
 
 
-def _clips(folder: Path, others: Counter[str]) -> list[Utterance]:
-    """The recordings of one word; what is no audio is counted in `others` by its extension."""
-    files = sorted(entry for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith("."))
-    clips = [file for file in files if is_audio(file)]
-    passed = Counter(file.suffix.lower() or "no extension" for file in files if not is_audio(file))
-    if not clips:
-        raise DatasetError(f"'{folder}' holds no recording: {_instead(folder, passed)}")
+def _clips(folder: Path, others: Counter[str], files: Files) -> Iterator[Utterance]:
+    """The recordings or pictures of one word; what is neither is counted in `others` by its extension."""
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_file()]
+    names.sort(key=_plain)
+    passed = Counter(Path(name).suffix.lower() or "no extension" for name in names if not files.are(Path(name)))
+    if passed.total() == len(names):
+        raise DatasetError(f"'{folder}' holds no {files.singular}: {_instead(folder, passed, files)}")
     others.update(passed)
     label = _plain(folder.name)
-    return [
-        Utterance(path=file, label=label, speaker=speaker_of(file.name), key=f"{label}/{_plain(file.name)}")
-        for file in clips
-    ]
+    for name in names:
+        if files.are(Path(name)):
+            yield Utterance(path=folder / name, label=label, speaker=speaker_of(name), key=f"{label}/{_plain(name)}")
 
 
-def is_audio(file: Path) -> bool:
-    """Whether a file's name is that of a recording that can be read here."""
-    from kws_imagebind.audio.files import extensions  # which waits for torch; a list of names need not
-
-    return file.suffix.lower() in extensions()
-
-
-def _instead(folder: Path, passed: Counter[str]) -> str:
-    """What a word's folder holds instead of recordings, and the remedy."""
+def _instead(folder: Path, passed: Counter[str], files: Files) -> str:
+    """What a word's folder holds instead of recordings or pictures, and the remedy."""
     if any(entry.is_dir() for entry in folder.iterdir()):
         return "it holds folders, which are not searched; name the folder whose folders are the words"
     found = f"it holds only {listed(passed)}" if passed else "it is empty"
-    return f"{found}; put WAV, FLAC, OGG or MP3 files there or remove the folder"
+    return f"{found}; put {files.formats} files there or remove the folder"
 
 
 def _plain(name: str) -> str:
@@ -106,7 +190,7 @@ def _plain(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _note(others: Counter[str]) -> str:
+def _note(others: Counter[str], files: Files) -> str:
     if not others:
         return ""
-    return f"{others.total():,} files left out that cannot be read as audio ({listed(others)})"
+    return f"{others.total():,} files left out that cannot be read as {files.material} ({listed(others)})"

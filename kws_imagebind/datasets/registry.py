@@ -14,10 +14,14 @@ from kws_imagebind.datasets.base import (
     Recordings,
     Request,
     Source,
+    Stream,
+    StreamingSource,
     Utterance,
     select,
+    selected,
 )
 from kws_imagebind.datasets.challenge import find_test_set
+from kws_imagebind.datasets.folder import holds_pictures
 from kws_imagebind.datasets.speech_commands import VERSIONS, find_corpus
 from kws_imagebind.registry import Entry, Registry, call_with
 from kws_imagebind.text.keywords import KeywordError, check_keywords, parse_keywords
@@ -44,6 +48,11 @@ DATASETS = Registry(
             "folder",
             "a folder of your own recordings, word/clip.wav",
             "kws_imagebind.datasets.folder:Folder",
+        ),
+        Entry(
+            "pictures",
+            "a folder of your own pictures, word/picture.jpg, for encoders that take pictures",
+            "kws_imagebind.datasets.folder:Pictures",
         ),
     ),
     DatasetError,
@@ -76,13 +85,55 @@ def load_dataset(
             that is defined on another version of the corpus.
         KeywordError: unknown task, blank or repeated keywords.
     """
+    return _loaded(_request(name, root, split, task, keywords, download, version))
+
+
+def stream_dataset(
+    name: str,
+    root: str | Path | None = None,
+    split: str | None = None,
+    task: str | None = None,
+    keywords: str | Sequence[str] | None = None,
+    download: bool = False,
+    version: str | None = None,
+) -> Stream:
+    """As `load_dataset`, but the clips of a folder come one after another and are never all in memory."""
+    request = _request(name, root, split, task, keywords, download, version)
+    source = _source(request)
+    if not isinstance(source, StreamingSource):
+        dataset = _loaded(request)
+        clips, note = iter(dataset.utterances), dataset.note
+        return Stream(name, clips, dataset.task, dataset.keywords, dataset.split, lambda: note, dataset.kind)
+    _check_options(source, request)
+    stream, chosen = source.stream(request), _choice(request)
+    if chosen is None:
+        return stream
+    clips = selected(stream.utterances, chosen.keywords, f"data set '{name}'")
+    return replace(stream, utterances=clips, task=chosen.name, keywords=chosen.keywords)
+
+
+def _request(
+    name: str,
+    root: str | Path | None,
+    split: str | None,
+    task: str | None,
+    keywords: str | Sequence[str] | None,
+    download: bool,
+    version: str | None,
+) -> Request:
     if task is not None and keywords is not None:
         raise KeywordError("a task and keywords are given; expected one of the two, for a task is a list of keywords")
     chosen = None
     if keywords is not None:
         chosen = parse_keywords(keywords) if isinstance(keywords, str) else check_keywords(keywords)
     place = None if root is None else Path(root)
-    return _loaded(Request(name, place, split, task, chosen, version, download))
+    return Request(name, place, split, task, chosen, version, download)
+
+
+def _choice(request: Request) -> Task | None:
+    """The keywords that were asked for; None where nobody asked for any."""
+    chosen = Task("custom", request.keywords) if request.keywords else None
+    return chosen or (named_task(request.task) if request.task else None)
 
 
 def dataset_at(root: Path | None, download: bool = False) -> str:
@@ -90,7 +141,9 @@ def dataset_at(root: Path | None, download: bool = False) -> str:
     if root is None:
         return "speech-commands" if download else "sample"
     official = download or any(find_corpus(root, version) or find_test_set(root, version) for version in VERSIONS)
-    return "speech-commands" if official else "folder"
+    if official:
+        return "speech-commands"
+    return "pictures" if holds_pictures(root) else "folder"
 
 
 def sibling(dataset: Dataset, split: str) -> Dataset:
@@ -141,15 +194,14 @@ def outsiders(dataset: Dataset) -> Dataset:
 def _loaded(request: Request) -> Dataset:
     source = _source(request)
     _check_options(source, request)
-    chosen = Task("custom", request.keywords) if request.keywords else None
-    chosen = chosen or (named_task(request.task) if request.task else None)
+    chosen = _choice(request)
     found = source.load(request)
     own = found.keywords or tuple(sorted({utterance.label for utterance in found.utterances}))
     task = chosen or Task(found.task or request.name, own)
     where = f"data set '{request.name}'"
     where = where if found.split is None else f"split '{found.split}' of {where}"
     utterances = select(found.utterances, task.keywords, where)
-    return Dataset(request.name, utterances, task.keywords, task.name, found.split, found.note, request)
+    return Dataset(request.name, utterances, task.keywords, task.name, found.split, found.note, request, found.kind)
 
 
 def _source(request: Request) -> Source:

@@ -25,6 +25,7 @@ from kws_imagebind.encoders import Encoder, EncoderError
 from kws_imagebind.encoders.base import VariantEncoder
 from kws_imagebind.metrics.classification import MetricError
 from kws_imagebind.readouts.base import Average
+from kws_imagebind.readouts.enrolment import Enrolment
 from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
 from kws_imagebind.spotting.rank import by_score
 from kws_imagebind.text.keywords import KeywordError, check_keywords, label, spoken
@@ -99,6 +100,7 @@ class Answers:
         templates: prompts; by default the encoder's own.
         average: of several templates, "embedding" or "score".
         lots: draws the random clips.
+        enrolled: words with examples; where a visitor types one of them, the examples count.
     """
 
     encoder: Encoder
@@ -107,6 +109,7 @@ class Answers:
     templates: Sequence[str] | None = None
     average: Average = "embedding"
     lots: random.Random = field(default_factory=random.Random, compare=False)
+    enrolled: Enrolment | None = None
 
     def spot(self, recording: str | None, words: str) -> tuple[str, str]:
         """The words ranked for a recording, and its spectrogram.
@@ -175,7 +178,10 @@ class Answers:
 
     def _ranking(self, recording: str, words: str) -> str:
         keywords = words_of(words)
-        ranked = kws.spot(recording, keywords, self.encoder, self.templates, self.average)
+        if self.enrolled:
+            ranked = kws.spot(recording, self.enrolled.chosen(keywords, self.encoder), self.encoder)
+        else:
+            ranked = kws.spot(recording, keywords, self.encoder, self.templates, self.average)
         return panels.ranking(ranked, self._said(keywords, ranked[:SHOWN]), SHOWN)
 
     def _heard(self, utterance: Utterance) -> str:

@@ -86,7 +86,7 @@ def _voice(answers: Answers) -> None:
                 elem_id="recording",
             )
             words = gr.Textbox(
-                ", ".join(COMMANDS),
+                ", ".join(answers.enrolled.labels if answers.enrolled else COMMANDS),
                 label="Words to choose from",
                 info="Any English words or short phrases, separated by commas. To set a pronunciation: "
                 "kettle=/K EH T AH L/",

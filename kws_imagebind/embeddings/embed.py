@@ -1,4 +1,4 @@
-"""A data set through an encoder: decoded ahead, encoded in batches, and kept, so that no clip is ever encoded twice."""
+"""A data set through an encoder: read ahead, encoded in batches, and kept, so that no clip is ever encoded twice."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor
@@ -20,11 +20,12 @@ from tqdm import tqdm
 from kws_imagebind.audio.files import decode, read_bytes
 from kws_imagebind.audio.signal import AudioError, is_silent
 from kws_imagebind.datasets import Dataset, Utterance
-from kws_imagebind.datasets.base import ClipIdentity
+from kws_imagebind.datasets.base import ClipIdentity, DatasetError, Kind
+from kws_imagebind.datasets.folder import check_picture
 from kws_imagebind.datasets.waveforms import cropped
 from kws_imagebind.embeddings.store import EmbeddingStore
 from kws_imagebind.encoders import Encoder
-from kws_imagebind.encoders.base import audio_fingerprint, check_encoder, check_vectors
+from kws_imagebind.encoders.base import EncoderError, ImageEncoder, audio_fingerprint, check_encoder, check_vectors
 from kws_imagebind.encoders.cards import Card, card_of
 from kws_imagebind.text.tasks import SILENCE
 
@@ -96,6 +97,19 @@ class Embeddings:
 
         return table.load(path)
 
+    def select(self, rows: Sequence[int]) -> Embeddings:
+        """Some of the clips, in that order."""
+        contents = tuple(self.contents[row] for row in rows) if self.contents else ()
+        keys = {self.utterances[row].key for row in rows}
+        return replace(
+            self,
+            features=self.features[list(rows)],
+            targets=self.targets[list(rows)],
+            utterances=tuple(self.utterances[row] for row in rows),
+            contents=contents,
+            silent=tuple(key for key in self.silent if key in keys),
+        )
+
     @property
     def identities(self) -> tuple[ClipIdentity, ...]:
         """Who said what in each clip. Vectors stand for the contents of embeddings that were made by hand."""
@@ -132,18 +146,38 @@ def embed(
 
     Raises:
         AudioError: an unusable recording, or with "skip", when no recording can be used.
+        DatasetError: an unusable picture, as for a recording.
         CacheError: the cache cannot be used.
-        EncoderError: the encoder lacks an attribute, or returns something other than unit vectors.
+        EncoderError: the encoder lacks an attribute, takes no pictures where there are some, or returns something
+            other than unit vectors.
     """
+    found = embed_some(encoder, dataset, cache, batch_size, on_error, progress)
+    if not len(found):
+        what = "recordings" if dataset.kind == "audio" else "pictures"
+        raise AudioError(f"none of the {len(dataset)} {what} can be used; the first: {found.skipped[0].reason}")
+    return found
+
+
+def embed_some(
+    encoder: Encoder,
+    dataset: Dataset,
+    cache: str | Path | None = None,
+    batch_size: int = BATCH,
+    on_error: OnError = "raise",
+    progress: bool | Progress = False,
+) -> Embeddings:
+    """As `embed`, for a part of a data set: with "skip", it may be that no clip is left."""
     if batch_size < 1 or on_error not in get_args(OnError):
         raise ValueError(f"batch size {batch_size}, on error {on_error!r}; expected at least 1, and 'raise' or 'skip'")
     encoder, started = check_encoder(encoder), time.perf_counter()
+    check_kind(encoder, dataset.kind)
     table = _Table(dataset, encoder)
     with (
-        _store(encoder, cache) as store,
+        # Audio and picture towers share a fingerprint, and pictures are few: they are not kept.
+        _store(encoder, cache if dataset.kind == "audio" else None) as store,
         _Bar(progress, len(dataset), f"encoding with {encoder.name}") as bar,
     ):
-        reader = _Reader(store, encoder.sample_rate, on_error)
+        reader = _Reader(store, encoder.sample_rate, on_error, dataset.kind)
 
         def added(group: list[_Clip]) -> list[_Clip]:
             new = table.add(group)
@@ -152,9 +186,22 @@ def embed(
 
         groups = _in_turn(reader.read, enumerate(dataset.utterances), batch_size)
         for batch in _full(map(added, groups), batch_size):
-            _encode(batch, encoder, table, store)
+            if dataset.kind == "image":
+                _encode_pictures(batch, encoder, table)
+            else:
+                _encode(batch, encoder, table, store)
             bar.update(len(batch))
     return table.embeddings(encoder, time.perf_counter() - started)
+
+
+def check_kind(encoder: Encoder, kind: Kind) -> None:
+    """Says before any file is read whether an encoder takes files of a kind.
+
+    Raises:
+        EncoderError: it does not.
+    """
+    if kind == "image" and not isinstance(encoder, ImageEncoder):
+        raise EncoderError(f"encoder '{encoder.name}' takes no pictures; imagebind does, with its vision tower")
 
 
 def _store(encoder: Encoder, cache: str | Path | None) -> AbstractContextManager[EmbeddingStore | None]:
@@ -165,11 +212,13 @@ def _store(encoder: Encoder, cache: str | Path | None) -> AbstractContextManager
 
 @dataclass(frozen=True)
 class _Clip:
-    """A clip of the data set, and one of these: its vector from the cache, its waveform, or why it cannot be used.
+    """A clip of the data set, and one of these: its vector from the cache, its waveform, a picture, or why not.
 
     Attributes:
         index: its place in the data set.
         content: its content key.
+        picture: the file, where the clip is a picture.
+        problem: why it cannot be used.
         silent: whether the waveform is digital silence.
     """
 
@@ -177,6 +226,7 @@ class _Clip:
     content: bytes = b""
     vector: Tensor | None = None
     waveform: Tensor | None = None
+    picture: Path | None = None
     problem: str | None = None
     silent: bool = False
 
@@ -184,8 +234,8 @@ class _Clip:
 class _Reader:
     """Clips to vectors from the cache, or else to waveforms. Only what the cache does not know is read or decoded."""
 
-    def __init__(self, store: EmbeddingStore | None, sample_rate: int, on_error: OnError) -> None:
-        self._store, self._rate, self._on_error = store, sample_rate, on_error
+    def __init__(self, store: EmbeddingStore | None, sample_rate: int, on_error: OnError, kind: Kind) -> None:
+        self._store, self._rate, self._on_error, self._kind = store, sample_rate, on_error, kind
         self._last: tuple[Path, bytes, Tensor] | None = None  # a file decoded: the next clip may be another part of it
 
     def read(self, clips: Sequence[tuple[int, Utterance]]) -> list[_Clip]:
@@ -217,8 +267,10 @@ class _Reader:
             if content in vectors:
                 return _Clip(index, content, vectors[content])
         try:
+            if self._kind == "image":
+                return _Clip(index, check_picture(utterance.path), picture=utterance.path)
             return self._from_file(index, utterance, fresh)
-        except AudioError as error:
+        except (AudioError, DatasetError) as error:
             if self._on_error == "raise":
                 raise
             return _Clip(index, problem=str(error))
@@ -280,6 +332,11 @@ def _encode(batch: Sequence[_Clip], encoder: Encoder, table: _Table, store: Embe
         store.put([batch[i].content for i in kept], vectors[kept])
 
 
+def _encode_pictures(batch: Sequence[_Clip], encoder: Encoder, table: _Table) -> None:
+    paths = [clip.picture for clip in batch if clip.picture is not None]
+    table.place(batch, check_vectors(cast(ImageEncoder, encoder).encode_image(paths), len(batch), encoder))
+
+
 class _Table:
     """What becomes of each clip: the row of a vector, or the reason why there is none."""
 
@@ -318,15 +375,9 @@ class _Table:
             self._encoded.add(clip.index)
 
     def embeddings(self, encoder: Encoder, seconds: float) -> Embeddings:
-        """The table, without the clips that were skipped.
-
-        Raises:
-            AudioError: no clip is left.
-        """
+        """The table, without the clips that were skipped."""
         kept = [index for index in range(len(self._dataset)) if index not in self._skipped]
         skipped = tuple(self._skipped.values())
-        if not kept:
-            raise AudioError(f"none of the {len(self._dataset)} recordings can be used; the first: {skipped[0].reason}")
         rows = [self._first[self._contents[index]] for index in kept]
         whole = rows == list(range(len(self._dataset)))
         return Embeddings(

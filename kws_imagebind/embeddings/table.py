@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,8 +93,15 @@ def save(audio: Embeddings, path: str | os.PathLike[str]) -> None:
     Raises:
         TableError: pyarrow is not installed.
     """
+    contents = audio.contents or [""] * len(audio)
+    rows = [row(utterance, content) for utterance, content in zip(audio.utterances, contents, strict=True)]
+    write(Path(path), rows, audio.features.numpy(), about(audio))
+
+
+def about(audio: Embeddings) -> dict[str, Any]:
+    """What a table says of all its rows."""
     dataset = audio.dataset
-    metadata = {
+    return {
         "encoder": audio.encoder,
         "fingerprint": audio.fingerprint,
         "precision": audio.precision,
@@ -106,10 +114,8 @@ def save(audio: Embeddings, path: str | os.PathLike[str]) -> None:
         "note": dataset.note,
         "skipped": [asdict(each) for each in audio.skipped],
         "silent": list(audio.silent),
+        "kind": dataset.kind,
     }
-    contents = audio.contents or [""] * len(audio)
-    rows = [_row(utterance, content) for utterance, content in zip(audio.utterances, contents, strict=True)]
-    write(Path(path), rows, audio.features.numpy(), metadata)
 
 
 def load(path: str | os.PathLike[str]) -> Embeddings:
@@ -147,6 +153,7 @@ def load(path: str | os.PathLike[str]) -> Embeddings:
             task=metadata["task"],
             split=metadata.get("split"),
             note=metadata.get("note", ""),
+            kind="image" if metadata.get("kind") == "image" else "audio",
         )
     except DatasetError as error:
         raise TableError(f"{path}: {error}") from error
@@ -176,9 +183,101 @@ def write(path: Path, rows: Sequence[Row], vectors: np.ndarray | None, metadata:
     Raises:
         TableError: pyarrow is not installed.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_all(path, [_columns(rows, vectors)], metadata, ROWS)
+
+
+def write_all(path: Path, tables: Iterable[pyarrow.Table], metadata: Mapping[str, Any], group: int) -> None:
+    """Writes tables one after another into one file, in row groups of at most `group` rows; one is in memory at a time.
+
+    Raises:
+        TableError: pyarrow is not installed.
+    """
+    _, parquet = _pyarrow()
+    notes = {METADATA: json.dumps({"format": FORMAT, **metadata}, ensure_ascii=False)}
+    writer = None
+    with whole(path) as part:
+        try:
+            for table in tables:
+                table = table.replace_schema_metadata(notes)
+                # Unit vectors do not compress, and dictionaries of floats cost time for nothing.
+                writer = writer or parquet.ParquetWriter(
+                    part, table.schema, compression="zstd", use_dictionary=["label", "speaker", "path"]
+                )
+                writer.write_table(table, row_group_size=group)
+        finally:
+            if writer:
+                writer.close()
+
+
+def listing_tables(utterances: Iterable[Utterance], group: int) -> Iterator[pyarrow.Table]:
+    """Clips that are yet to be encoded as tables of `group` rows each; paths are the system's own bytes."""
+    arrow, _ = _pyarrow()
+    utterances = iter(utterances)
+    while some := list(islice(utterances, group)):
+        crops = [utterance.crop or (None, None) for utterance in some]
+        yield arrow.table({
+            "key": arrow.array([_utf8(utterance.key) for utterance in some], arrow.string()),
+            "path": arrow.array([os.fsencode(utterance.path) for utterance in some], arrow.binary()),
+            "start": arrow.array([start for start, _ in crops], arrow.float64()),
+            "seconds": arrow.array([seconds for _, seconds in crops], arrow.float64()),
+            "label": arrow.array([utterance.label for utterance in some], arrow.string()),
+            "speaker": arrow.array([utterance.speaker for utterance in some], arrow.string()),
+        })  # fmt: skip
+
+
+class Listing:
+    """Clips that `listing_tables` listed; one group at a time is in memory."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = _pyarrow()[1].ParquetFile(path)
+
+    def __len__(self) -> int:
+        return self._file.num_row_groups
+
+    def size(self, group: int) -> int:
+        return self._file.metadata.row_group(group).num_rows
+
+    def __getitem__(self, group: int) -> tuple[Utterance, ...]:
+        names = ("key", "path", "start", "seconds", "label", "speaker")
+        columns = self._file.read_row_group(group).to_pydict()
+        return tuple(
+            Utterance(
+                path=Path(os.fsdecode(path)),
+                label=label,
+                speaker=speaker,
+                key=key,
+                crop=None if start is None or seconds is None else (start, seconds),
+            )
+            for key, path, start, seconds, label, speaker in zip(*(columns[name] for name in names), strict=True)
+        )
+
+
+def join(parts: Sequence[Path], path: Path, metadata: Mapping[str, Any]) -> None:
+    """Writes tables one after another into one, with other metadata; one is in memory at a time."""
+    _, parquet = _pyarrow()
+    write_all(path, (parquet.read_table(part) for part in parts), metadata, ROWS)
+
+
+def footer(path: Path) -> tuple[int, dict[str, Any]]:
+    """How many rows a table has, and what it says of all of them, without reading any.
+
+    Raises:
+        TableError: as `read`.
+    """
     arrow, parquet = _pyarrow()
+    _check_ends(path)
+    try:
+        found = parquet.read_metadata(path)
+    except (arrow.ArrowException, OSError) as error:
+        raise TableError(f"{path} cannot be read as Parquet ({str(error).splitlines()[0]}); write it again") from error
+    return found.num_rows, _metadata(path, found.metadata or {})
+
+
+def _columns(rows: Sequence[Row], vectors: np.ndarray | None) -> pyarrow.Table:
+    arrow, _ = _pyarrow()
     columns: dict[str, Any] = {
-        "key": arrow.array([row.key for row in rows], arrow.string()),
+        "key": arrow.array([_utf8(row.key) for row in rows], arrow.string()),
         "path": arrow.array([_utf8(row.path) for row in rows], arrow.string()),
         "content": arrow.array([row.content for row in rows], arrow.string()),
         "start": arrow.array([row.start for row in rows], arrow.float64()),
@@ -189,14 +288,7 @@ def write(path: Path, rows: Sequence[Row], vectors: np.ndarray | None, metadata:
     if vectors is not None:
         flat = arrow.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))
         columns["vector"] = arrow.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
-    notes = json.dumps({"format": FORMAT, **metadata}, ensure_ascii=False)
-    table = arrow.table(columns).replace_schema_metadata({METADATA: notes})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as part:
-        # Unit vectors do not compress, and dictionaries of floats cost time for nothing.
-        parquet.write_table(
-            table, part, row_group_size=ROWS, compression="zstd", use_dictionary=["label", "speaker", "path"]
-        )
+    return arrow.table(columns)
 
 
 def read(path: Path, with_vectors: bool = True) -> tuple[list[Row], np.ndarray, dict[str, Any]]:
@@ -234,7 +326,8 @@ def _each(texts: Mapping[str, list[Any]], known: Sequence[str]) -> list[tuple[An
     return list(zip(*(texts[name] for name in known), strict=True))
 
 
-def _row(utterance: Utterance, content: str) -> Row:
+def row(utterance: Utterance, content: str) -> Row:
+    """The row of a clip with a content key."""
     start, seconds = utterance.crop or (None, None)
     return Row(utterance.key, str(utterance.path), content, start, seconds, utterance.label, utterance.speaker)
 
@@ -309,14 +402,18 @@ def restricted(audio: Embeddings, keywords: Sequence[str], task: str = "custom")
         DatasetError: no clip says any of them.
     """
     chosen = select(audio.utterances, keywords, f"data set '{audio.dataset.name}'")
-    kept = {utterance.key: utterance for utterance in chosen}
+    return only(audio, replace(audio.dataset, utterances=chosen, keywords=tuple(keywords), task=task))
+
+
+def only(audio: Embeddings, dataset: Dataset) -> Embeddings:
+    """The clips of a part of the data set that some embeddings are of; contents and vectors stay as they are."""
+    kept = {utterance.key for utterance in dataset.utterances}
     rows = [row for row, utterance in enumerate(audio.utterances) if utterance.key in kept]
-    dataset = replace(audio.dataset, utterances=chosen, keywords=tuple(keywords), task=task)
     return replace(
         audio,
         features=audio.features[rows],
         targets=dataset.targets,
-        utterances=chosen,
+        utterances=dataset.utterances,
         dataset=dataset,
         contents=tuple(audio.contents[row] for row in rows) if audio.contents else (),
         silent=tuple(key for key in audio.silent if key in kept),

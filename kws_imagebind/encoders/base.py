@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Protocol, cast, runtime_checkable
 
@@ -51,6 +52,15 @@ class Encoder(Protocol):
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Texts -> (n, dim) float32 on the CPU, unit norm."""
+        ...
+
+
+@runtime_checkable
+class ImageEncoder(Protocol):
+    """An encoder that takes pictures as well."""
+
+    def encode_image(self, images: Sequence[str | os.PathLike[str]]) -> Tensor:
+        """Picture files -> (n, dim) float32 on the CPU, unit norm, in the space of the encoder's texts and sounds."""
         ...
 
 

@@ -22,13 +22,54 @@ ENCODERS = Registry(
             "Meta's ImageBind; 'kws-imagebind download imagebind' fetches its weights, CC BY-NC-SA 4.0",
             "kws_imagebind.encoders.imagebind.encoder:ImageBindEncoder.from_weights",
         ),
+        Entry(
+            "clap",
+            "clap:CHECKPOINT takes any CLAP of transformers; extra 'transformers'",
+            "kws_imagebind.encoders.clap:ClapEncoder.from_checkpoint",
+            takes_argument=True,
+        ),
+        Entry(
+            "sentence-transformers",
+            "sentence-transformers:CHECKPOINT takes any model with audio and text; extra 'sentence-transformers'",
+            "kws_imagebind.encoders.omni:OmniEncoder.from_checkpoint",
+            takes_argument=True,
+        ),
+        Entry(
+            "glap",
+            "Xiaomi's GLAP, multilingual audio and text; extra 'glap'; glap:FILE takes a checkpoint of your own",
+            "kws_imagebind.encoders.glap:GlapEncoder.from_checkpoint",
+            takes_argument=True,
+        ),
+        Entry(
+            "mteb",
+            "mteb:NAME takes any audio-text model registered in MTEB; extra 'mteb'",
+            "kws_imagebind.encoders.mteb:MtebEncoder.from_checkpoint",
+            takes_argument=True,
+        ),
+        Entry(
+            "ctc",
+            "ctc:CHECKPOINT scores each word by a CTC recogniser's likelihood; extra 'transformers'",
+            "kws_imagebind.encoders.ctc:CtcScorer.from_checkpoint",
+            takes_argument=True,
+        ),
+        Entry(
+            "whisper",
+            "whisper:CHECKPOINT scores each word by the likelihood of Whisper's decoder; extra 'transformers'",
+            "kws_imagebind.encoders.whisper:WhisperScorer.from_checkpoint",
+            takes_argument=True,
+        ),
+        Entry(
+            "pocketsphinx",
+            "scores each word with a classical recogniser and its own English model; extra 'pocketsphinx'",
+            "kws_imagebind.encoders.pocketsphinx:PocketSphinx",
+        ),
     ),
     EncoderError,
 )
 
 
 def load_encoder(name: str = "phonebind", device: str = "auto", precision: str = "auto", **options: Any) -> Encoder:
-    """An encoder, ready to encode.
+    """An encoder, ready to encode, or a `Scorer`, which stands for one where only scores of words are needed.
 
     Args:
         name: a registered name, which may go on after a colon ("clap:laion/larger_clap_general"), or your own as
@@ -44,7 +85,7 @@ def load_encoder(name: str = "phonebind", device: str = "auto", precision: str =
     if found.argument is not None:
         options["checkpoint"] = found.argument
     made = found.thing
-    if isinstance(made, type) or not hasattr(made, "encode_audio"):
+    if isinstance(made, type) or not (isinstance(made, Scorer) or hasattr(made, "encode_audio")):
         if not callable(made):
             raise EncoderError(f"encoder '{name}' is {type(made).__name__}; expected an encoder or what makes one")
         made = _made(name, made, {"device": device, "precision": precision, **options})

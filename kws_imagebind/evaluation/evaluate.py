@@ -370,6 +370,11 @@ def _warnings(scores: Scores, audio: Embeddings, metrics: Metrics) -> list[str]:
     if repeated:
         also = f", {others:,} of them under another label" if others else ""
         found.append(f"{repeated:,} of {len(audio):,} clips sound exactly like another{also}: duplicates count twice")
+    if audio.silent:
+        found.append(
+            f"{len(audio.silent):,} of {len(audio):,} clips hold only silence although their label is a word "
+            f"({_few(list(audio.silent))}): they are counted, and what is predicted for them means nothing"
+        )
     empty = [word for word, interval in zip(scores.labels, metrics.per_class, strict=True) if not interval.n]
     if empty:
         found.append(

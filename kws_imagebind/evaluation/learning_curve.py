@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from kws_imagebind.metrics.intervals import Interval
 from kws_imagebind.readouts.registry import fit_readout
 from kws_imagebind.readouts.support import FewShotError, Pool, Sampling, Support
 from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PROBE = "probe"  # the protocol that takes all clips there are
 CSV_COLUMNS = (
@@ -151,6 +154,28 @@ def curves_csv(curves: Sequence[LearningCurve]) -> str:
     for curve in curves:
         table.writerows(curve.rows())
     return text.getvalue()
+
+
+def curves_figure(curves: Sequence[LearningCurve]) -> Figure:
+    """The curves of encoders side by side, on the same clips and by the same protocol.
+
+    Raises:
+        ModuleNotFoundError: matplotlib is not installed.
+    """
+    from kws_imagebind.reporting.figures.learning_curve import Panel, learning_curve_figure
+
+    panels = []
+    for curve in curves:
+        names = dict.fromkeys(point.readout for point in curve.points)
+        lines = {
+            name: [(point.shots, point.accuracy) for point in curve.points if point.readout == name] for name in names
+        }
+        panels.append(Panel(curve.encoder, lines, curve.zero_shot, curve.chance))
+    first = curves[0]
+    draws = max(len(point.draws) for point in first.points)
+    caption = f"protocol {first.protocol}, {draws} draw{'s' if draws > 1 else ''}; n = {first.n:,} clips"
+    who = f" of {first.speakers:,} speakers" if first.speakers else ""
+    return learning_curve_figure(panels, f"Few labelled clips, {first.data}", f"{caption}{who}")
 
 
 def learning_curve(

@@ -72,19 +72,19 @@ def measure_directions(directions: Sequence[Direction]) -> list[DirectionResult]
 def _measured(direction: Direction) -> DirectionResult:
     found = retrieval(direction.scores, direction.relevance, direction.allowed)
     if direction.query_speakers:
-        speakers, what = _groups(direction.query_speakers)
+        speakers, what = _groups(direction.query_speakers, direction.groups)
         intervals = by_group(found, speakers)
         over = f"95 % intervals over {what} of the queries"
     else:
-        speakers, what = _groups(direction.document_speakers)
+        speakers, what = _groups(direction.document_speakers, direction.groups)
         intervals = by_document_group(direction.scores, direction.relevance, speakers)
         over = f"95 % intervals over {what} of the documents"
     queries, documents = len(found.queries), direction.scores.shape[1]
     return DirectionResult(direction.name, queries, found.left_out, documents, over, intervals, found.mean_chance())
 
 
-def _groups(speakers: Sequence[str | None]) -> tuple[list[str | int], str]:
+def _groups(speakers: Sequence[str | None], groups: str) -> tuple[list[str | int], str]:
     known = [name for name in speakers if name is not None]
     if len(known) == len(speakers) and len(set(known)) > 1:
-        return list(known), f"the {len(set(known)):,} speakers"
+        return list(known), f"the {len(set(known)):,} {groups}"
     return list(range(len(speakers))), "clips, taken as independent,"

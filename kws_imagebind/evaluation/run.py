@@ -14,13 +14,15 @@ from kws_imagebind.datasets.base import Dataset
 from kws_imagebind.datasets.registry import VALIDATION, check_sibling, outsiders, sibling
 from kws_imagebind.embeddings.embed import Embeddings
 from kws_imagebind.embeddings.map import EmbeddingMap, MapError, check_map, draw_map
-from kws_imagebind.encoders.base import Encoder
+from kws_imagebind.encoders.base import Encoder, Scorer
+from kws_imagebind.encoders.scorer import refuse_vectors
 from kws_imagebind.evaluation.evaluate import Evaluation, evaluate, fit_temperature_on
 from kws_imagebind.evaluation.guards import check_other_clips
 from kws_imagebind.evaluation.open_set import Outcome, open_set
 from kws_imagebind.metrics.classification import MetricError
-from kws_imagebind.readouts.base import Average, Scores
+from kws_imagebind.readouts.base import Average, Readout, Scores
 from kws_imagebind.readouts.fillers import filler_scores, filler_vectors
+from kws_imagebind.readouts.likelihood import readout_of
 from kws_imagebind.readouts.rejection import Rejection, fit_rejection
 from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
 from kws_imagebind.text.keywords import KeywordError
@@ -94,26 +96,31 @@ class Run:
             _check_map(dataset, output)
         return cls(dataset, plan, _choosing(dataset, plan), _outside(dataset) if plan.open_set else None)
 
-    def measure(self, encoder: Encoder, embed: Embed) -> Evaluation:
+    def measure(self, encoder: Encoder | Scorer, embed: Embed) -> Evaluation:
         """Encodes and evaluates.
 
         Args:
-            encoder: what is measured.
+            encoder: what is measured; a scorer takes no templates, no rejection by fillers and no map.
             embed: encodes a data set, with whatever cache and progress bar the caller wants.
+
+        Raises:
+            EncoderError: the plan needs vectors or prompts, and `encoder` is a scorer.
         """
         plan, dataset = self.plan, self.dataset
+        if isinstance(encoder, Scorer) and (plan.reject or plan.map):
+            refuse_vectors(encoder.name)
         rejected = {SILENCE, UNKNOWN} if plan.reject else set()
         words = [word for word in dataset.keywords if word not in rejected]
-        scorer = ZeroShotClassifier(encoder, words, plan.templates, plan.average)
-        choosing = embed(encoder, self.choosing) if self.choosing else None
-        audio = embed(encoder, dataset)
+        listener, scorer = readout_of(encoder, words, plan.templates, plan.average)
+        choosing = embed(listener, self.choosing) if self.choosing else None
+        audio = embed(listener, dataset)
         scores, rejection, temperature = scorer(audio), None, None
-        if plan.reject and choosing:
-            scores, rejection = _rejected(encoder, scorer, choosing, audio)
+        if plan.reject and choosing and isinstance(scorer, ZeroShotClassifier):
+            scores, rejection = _rejected(listener, scorer, choosing, audio)
         if plan.calibrate and choosing:
             temperature = fit_temperature_on(scorer(choosing), choosing)
         result = evaluate(scores, audio, plan.seed, temperature)
-        outcomes = _outcomes(scorer, audio, embed(encoder, self.outside)) if self.outside else ()
+        outcomes = _outcomes(scorer, audio, embed(listener, self.outside)) if self.outside else ()
         return replace(result, open_set=outcomes, rejection=rejection, map=_map(audio) if plan.map else None)
 
 
@@ -170,7 +177,7 @@ def _rejected(
     return chosen(scorer(audio), filler_scores(audio.features, fillers), audio.dataset.labels), chosen
 
 
-def _outcomes(scorer: ZeroShotClassifier, audio: Embeddings, outside: Embeddings) -> tuple[Outcome, ...]:
+def _outcomes(scorer: Readout, audio: Embeddings, outside: Embeddings) -> tuple[Outcome, ...]:
     """How well clips that say none of the keywords can be turned away."""
     inside, others = ([utterance.speaker for utterance in each.utterances] for each in (audio, outside))
     kinds = [utterance.label for utterance in outside.utterances]

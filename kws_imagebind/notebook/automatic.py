@@ -136,7 +136,7 @@ def settle(
         EncoderError: there is no such device here.
     """
     _check("encoder", encoder, (AUTO, *ENCODERS))
-    _check("data set", data, (AUTO, *(name for name in DATASETS if name != "folder")))
+    _check("data set", data, (AUTO, *(name for name in DATASETS if name not in ("folder", "pictures"))))
     _check("split", split, SPLITS)
     if "," not in task:
         _check("task", task, tuple(TASKS), "; words of your own go with commas between them")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -136,6 +136,12 @@ def summarise(result: Evaluation) -> None:
     rows += [("note", warning) for warning in result.warnings]
     lines = ["| | |", "|---|---|", *(f"| {name} | {_plain(value)} |" for name, value in rows)]
     display(Markdown("\n".join(lines)))
+
+
+def tabulate(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table in the page."""
+    lines = [f"| {' | '.join(_plain(cell) for cell in row)} |" for row in (head, *rows)]
+    display(Markdown("\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]])))
 
 
 def tell(sentence: object) -> None:

@@ -86,8 +86,11 @@ class Readout(Protocol):
         protocol: what it is and what it learnt from.
     """
 
-    labels: tuple[str, ...]
-    protocol: ScoreProtocol
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+
+    @property
+    def protocol(self) -> ScoreProtocol: ...
 
     def __call__(self, audio: HasFeatures | Tensor, /) -> Scores:
         """Scores of embeddings, or of their (n, dim) features."""

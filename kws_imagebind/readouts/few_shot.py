@@ -80,8 +80,9 @@ def text_held(
 
     With the text vectors t as the mean of a normal prior, it minimises
 
-        sum over clips of cross-entropy(softmax(scale * cosines with w), label) + strength / 2 * sum of |w - t|^2.
+        sum over clips of cross-entropy(softmax(scale * cosines with w), label) + strength / 2 * sum of |w - t|^2,
 
+    with the clips of each label weighted to count the same, so that how often a word was recorded says nothing.
     Without clips, or with an endless strength, it is the zero-shot classifier; a label without clips keeps its text
     vector. Where a word has several text vectors (pronunciations), each moves, and the word scores as the best.
 
@@ -101,7 +102,7 @@ def text_held(
         strength = chosen_strength(support, text, scale)
     if isinstance(strength, str) or not (strength > 0 and scale > 0):
         raise FewShotError(f"strength {strength}, scale {scale}; expected numbers above 0, or the strength 'speakers'")
-    weights = _held(support.features, support.targets, text, strength, scale)
+    weights = _held(support.features, support.targets, support.weights, text, strength, scale)
     protocol = support.protocol("text-held", text.templates)
     return LinearReadout(support.labels, protocol, weights, text.owners, torch.zeros(len(weights)))
 
@@ -123,7 +124,9 @@ def chosen_strength(support: Support, text: ZeroShotClassifier, scale: float = S
         hits = 0
         for fold in folds.unique():
             inside, outside = folds != fold, folds == fold
-            weights = _held(support.features[inside], support.targets[inside], text, strength, scale)
+            weights = _held(
+                support.features[inside], support.targets[inside], support.weights[inside], text, strength, scale
+            )
             products = _best_of(support.features[outside] @ weights.T, text.owners, len(support.labels))
             hits += int((products.argmax(1) == support.targets[outside]).sum())
         if hits > most:
@@ -131,7 +134,9 @@ def chosen_strength(support: Support, text: ZeroShotClassifier, scale: float = S
     return found
 
 
-def _held(features: Tensor, targets: Tensor, text: ZeroShotClassifier, strength: float, scale: float) -> Tensor:
+def _held(
+    features: Tensor, targets: Tensor, counts: Tensor, text: ZeroShotClassifier, strength: float, scale: float
+) -> Tensor:
     """The (rows, dim) weights that minimise the loss of `text_held`. In float64, so that all machines agree."""
     start, clips = text.weights.double(), features.double()
     heard = torch.zeros(len(text.labels), dtype=torch.bool)
@@ -145,7 +150,7 @@ def _held(features: Tensor, targets: Tensor, text: ZeroShotClassifier, strength:
     def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         step, weights = moved(flat)
         logits = _best_of(scale * clips @ weights.T, text.owners, len(text.labels))
-        total = F.cross_entropy(logits, targets, reduction="sum") + strength / 2 * step.square().sum()
+        total = F.cross_entropy(logits, targets, reduction="none") @ counts + strength / 2 * step.square().sum()
         total.backward()
         assert step.grad is not None
         return total.item(), step.grad.numpy().ravel()

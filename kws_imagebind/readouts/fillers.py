@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from kws_imagebind.encoders.base import Encoder
 from kws_imagebind.readouts.base import Readout
@@ -23,7 +24,9 @@ def filler_vectors(encoder: Encoder, scorer: Readout) -> Tensor:
     keywords = {label.casefold() for label in scorer.labels}
     words = [word for word in FILLERS if word not in keywords]
     others = ZeroShotClassifier(encoder, words, templates, scorer.protocol.average).weights
-    apart = scorer(others).values.amax(1) < NEAR
+    weights = getattr(scorer, "weights", None)
+    cosines = scorer(others).values if weights is None else others @ F.normalize(weights, dim=1).T
+    apart = cosines.amax(1) < NEAR
     return others[apart] if apart.any() else others
 
 

@@ -26,13 +26,14 @@ RATE, DECAY, EPOCHS, BATCH = 1.6e-3, 0.05, 50, 16
 def logistic(support: Support, iterations: int = ITERATIONS) -> LinearReadout:
     """Multinomial logistic regression with scikit-learn's defaults (L2, C = 1), as MTEB's `AudioClassification` has it.
 
-    Its scores are log-odds up to a constant a clip.
+    The clips of each label are weighted to count the same; with as many clips of each, as MTEB draws, that changes
+    nothing. Its scores are log-odds up to a constant a clip.
 
     Raises:
         FewShotError: scikit-learn is not installed, or a label has no clips.
     """
     support.require_every_label("logistic")
-    classifier = _logistic_regression()(max_iter=iterations)
+    classifier = _logistic_regression()(max_iter=iterations, class_weight="balanced")
     with _quiet():
         classifier.fit(support.features.numpy(), support.targets.numpy())
     weights, bias = classifier.coef_, classifier.intercept_

@@ -51,6 +51,12 @@ class Support:
     def __len__(self) -> int:
         return len(self.targets)
 
+    @property
+    def weights(self) -> Tensor:
+        """(n,) float64 of each clip, so that all labels count the same: 1 where they have the same number of clips."""
+        counts = torch.bincount(self.targets, minlength=len(self.labels)).double()
+        return len(self) / max(1, int((counts > 0).sum())) / counts[self.targets]
+
     def protocol(self, readout: str, templates: tuple[str, ...] = ()) -> ScoreProtocol:
         """The protocol of scores by a read-out that learnt from these clips."""
         return ScoreProtocol(

@@ -30,6 +30,41 @@ class PublishedResult:
     limits: tuple[float, float] | None = None
 
 
+@dataclass(frozen=True)
+class PublishedPairs:
+    """One published figure of pairs: every clip against every keyword, pooled (PhonMatchNet's loader).
+
+    Attributes:
+        system: what was measured.
+        eer: equal error rate, from 0 to 1.
+        auc: area under the ROC curve; None where the source at hand does not give it.
+        parameters: of the model.
+        source: who published it.
+        note: which clips and words.
+    """
+
+    system: str
+    eer: float
+    auc: float | None
+    parameters: int | None
+    source: str
+    note: str
+
+
+_V1 = "ten command words, v0.01 test list"
+_AGAIN = "trained again by Liu et al. 2026, arXiv:2602.08930, table 1, by a digest"
+# None of these publishes an accuracy. CLAP-IPA (arXiv:2311.08323) publishes neither for Speech Commands.
+PAIRS = (
+    PublishedPairs("CMCD", 0.273, None, 700_000, "Shin et al. 2022, as later papers cite it", _V1),
+    PublishedPairs("CED (Flexible KWS)", 0.135, None, 3_800_000, "Nishu et al. 2023, as later papers cite it", _V1),
+    PublishedPairs("PhonMatchNet", 0.0677, 0.9811, 655_000, "Lee and Cho 2023, their repository", _V1),
+    PublishedPairs("PhonMatchNet, again", 0.1028, 0.9595, 655_000, _AGAIN, _V1),
+    PublishedPairs("SLiCK, again", 0.0800, 0.9752, 580_000, _AGAIN, _V1),
+    PublishedPairs(
+        "SLiCK-EPS", 0.0887, 0.9719, 557_000, "Liu et al. 2026, arXiv:2602.08930, table 1, by a digest", _V1
+    ),
+)
+
 _MTEB = "MTEB, SpeechCommandsZeroshotv0.02"
 _TEN = (
     ("jina-embeddings-v5-omni-small", 0.9745),
@@ -63,6 +98,12 @@ PUBLISHED = (
     PublishedResult("KWT-3", "v2-12", 4_890, 0.987, True, "Berg et al. 2021"),
     PublishedResult("att_mh_rnn", "v2-12", 4_890, 0.983, True, "Rybakov et al. 2020"),
 )  # fmt: skip
+
+# Accuracies on Speech Commands whose source does not say among which words and of how many clips.
+WORDS_NOT_STATED = (
+    PublishedResult("GLAP", "v0.01", None, 0.966, False, "Dinkel et al. 2025, arXiv:2506.11350, table 5, by a digest"),
+    PublishedResult("GLAP", "v0.02", None, 0.958, False, "Dinkel et al. 2025, arXiv:2506.11350, table 5, by a digest"),
+)
 
 # What PhoneBind's bundled weights reach on the real recordings at hand; the README's table says the same.
 _PART = "part of the test split"

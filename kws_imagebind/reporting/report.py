@@ -25,6 +25,8 @@ from kws_imagebind.metrics.intervals import Interval, by_speaker, mean_of_propor
 from kws_imagebind.metrics.roc import RocCurve, roc_curve
 from kws_imagebind.reporting import page, results
 from kws_imagebind.reporting.folder import make_folder, write_all
+from kws_imagebind.reporting.leaderboard import JSON as LEADERBOARD
+from kws_imagebind.reporting.leaderboard import Leaderboard, LeaderboardError, read_leaderboard
 from kws_imagebind.reporting.predictions import (
     Prediction,
     PredictionsError,
@@ -61,6 +63,8 @@ class Report:
         title: of the page.
         map: where the clips lie by their embeddings, if that was worked out.
         undrawn: why a map that is there is not used.
+        leaderboard: of several encoders, if one lies beside the rows.
+        unranked: why a leaderboard that is there is not used.
         foreign: whether results of another table lie beside the rows, and were ignored.
         named: whether the speakers were taken from the file names.
         sha256: of the table.
@@ -73,6 +77,8 @@ class Report:
     title: str = "Predictions"
     map: EmbeddingMap | None = None
     undrawn: str = ""
+    leaderboard: Leaderboard | None = None
+    unranked: str = ""
     foreign: bool = False
     named: bool = False
     sha256: str | None = None
@@ -230,6 +236,8 @@ class Report:
             found.append(f"{FROM_NAMES[0].upper()}{FROM_NAMES[1:]}.")
         if self.undrawn:
             found.append(f"The map of the clips is not drawn: {self.undrawn}.")
+        if self.unranked:
+            found.append(f"The leaderboard is not shown: {self.unranked}.")
         return found
 
     def as_results(self) -> Results:
@@ -297,6 +305,7 @@ def load_report(run: Path, words: Sequence[str] | None = None, task: str = "") -
     predictions = named or predictions
     occurring = {line.label for line in predictions} | {line.prediction for line in predictions}
     drawn, undrawn = _map_beside(path, predictions)
+    leaderboard, unranked = _leaderboard_beside(path)
     bare = found is None or found.bare  # what `report` itself once made from the table says nothing more
     return Report(
         predictions,
@@ -305,6 +314,8 @@ def load_report(run: Path, words: Sequence[str] | None = None, task: str = "") -
         title(None if bare else found, path),
         map=drawn,
         undrawn=undrawn,
+        leaderboard=leaderboard,
+        unranked=unranked,
         foreign=foreign and _of_a_run(path.with_name(RESULTS)),
         named=named is not None,
         sha256=digest(path.read_bytes()),
@@ -376,6 +387,17 @@ def _map_beside(path: Path, predictions: Sequence[Prediction]) -> tuple[Embeddin
     if len(found) != min(len(predictions), MOST):
         return None, f"{MAP} places {len(found):,} of {len(predictions):,} clips, so it is of another run"
     return found, ""
+
+
+def _leaderboard_beside(path: Path) -> tuple[Leaderboard | None, str]:
+    """The leaderboard in a run's folder, or why the one that is there cannot be shown."""
+    beside = path.with_name(LEADERBOARD)
+    if path.name != TABLE or not beside.exists():
+        return None, ""
+    try:
+        return read_leaderboard(beside), ""
+    except LeaderboardError as error:
+        return None, str(error)
 
 
 def _surest_first(line: Prediction) -> tuple[float, str]:

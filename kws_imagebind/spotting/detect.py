@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,8 @@ from torch import Tensor
 
 from kws_imagebind.audio.files import stream_audio
 from kws_imagebind.encoders import Encoder, load_encoder
-from kws_imagebind.encoders.confidence import THRESHOLD
 from kws_imagebind.readouts.base import Readout
+from kws_imagebind.readouts.enrolment import Words
 from kws_imagebind.spotting.hits import Decider, Hit, Threshold, thresholds
 from kws_imagebind.spotting.judge import Judge
 from kws_imagebind.spotting.stream import Listener
@@ -21,9 +21,9 @@ from kws_imagebind.spotting.windows import Heard, Loudness, listen_to
 
 def detect(
     path: str | os.PathLike[str],
-    words: Sequence[str] | Readout,
+    words: Words | Readout | os.PathLike[str],
     encoder: Encoder | None = None,
-    threshold: Threshold = THRESHOLD,
+    threshold: Threshold | None = None,
 ) -> list[Hit]:
     """The words that are said in a recording, in the order of their times.
 
@@ -34,16 +34,17 @@ def detect(
 
     Args:
         path: a recording of any format that `load_audio` reads.
-        words: labels, or 'label=/ARPAbet/'; a list, or a text such as 'yes,no'; or a read-out of them.
+        words: labels, or 'label=/ARPAbet/'; a list, or a text such as 'yes,no'. Or enrolled words, or their file .kws.
         encoder: the bundled PhoneBind by default.
         threshold: the least score of a hit, from 0 to 1; or one for each word. A higher one has fewer false alarms and
-            misses more words.
+            misses more words. By default 0.5, or each enrolled word's own.
 
     Raises:
         AudioError: the recording cannot be used.
         EncoderError: the encoder has no window, what its scores are worth is not known, or the threshold is not
             from 0 to 1.
         KeywordError, PronunciationError: a word cannot be used.
+        EnrolmentError: enrolled words are of another encoder, or their file is damaged.
     """
     return Detector(encoder or load_encoder("phonebind"), words, threshold)(path)
 
@@ -54,20 +55,24 @@ class Detector:
     Args:
         encoder: a `WindowEncoder`.
         words: as `detect`.
-        threshold: the least score of a hit, or one for each word.
+        threshold: the least score of a hit, or one for each word; by default each word's own.
+
+    Attributes:
+        thresholds: the least score of each word; they may be changed.
 
     Raises:
         EncoderError: as `detect`.
     """
 
-    def __init__(self, encoder: Encoder, words: Sequence[str] | Readout, threshold: Threshold = THRESHOLD) -> None:
+    def __init__(
+        self, encoder: Encoder, words: Words | Readout | os.PathLike[str], threshold: Threshold | None = None
+    ) -> None:
         self._judge = Judge(encoder, words)
-        thresholds(threshold, self._judge.labels)
-        self.threshold = threshold
+        self.thresholds = thresholds(threshold, self._judge.readout)
 
     def __call__(self, path: str | os.PathLike[str]) -> list[Hit]:
         """The words said in a recording, in the order of their times."""
-        listener = Listener.of(self._judge, self.threshold)
+        listener = Listener.of(self._judge, self.thresholds)
         return list(listener.listen(stream_audio(path, listener.sample_rate)))
 
     def listen(self, path: str | os.PathLike[str]) -> Heard:
@@ -89,7 +94,7 @@ class Detector:
 
     def hits(self, heard: Heard) -> list[Hit]:
         """The words said in what was heard."""
-        return find_hits(heard, self.threshold, self._judge.window)
+        return find_hits(heard, self.thresholds, self._judge.window)
 
 
 def find_hits(heard: Heard, threshold: Threshold, window: float) -> list[Hit]:

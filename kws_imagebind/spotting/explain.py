@@ -15,7 +15,6 @@ from kws_imagebind.audio.signal import fit
 from kws_imagebind.encoders.base import Encoder, FrameEncoder
 from kws_imagebind.models.phonebind import BLANK
 from kws_imagebind.spotting.detect import Detector
-from kws_imagebind.spotting.hits import thresholds
 from kws_imagebind.spotting.windows import FAINTEST, FAR_BELOW, HOP, Heard
 from kws_imagebind.text.phonemes import PHONEMES
 
@@ -81,7 +80,6 @@ def _around(seconds: float, windows: int) -> tuple[int, int]:
 def _told(
     path: str | os.PathLike[str], encoder: Encoder, detector: Detector, heard: Heard, scores: Tensor, places: list[int]
 ) -> Iterator[Explanation]:
-    least = thresholds(detector.threshold, heard.labels)
     for number, place in enumerate(places):
         best = int(scores[place].argmax())
         audible = heard.scores[place] > 0
@@ -90,13 +88,13 @@ def _told(
             heard.labels[number],
             place * HOP,
             score if audible else 0.0,
-            float(least[number]),
+            detector.thresholds[heard.labels[number]],
             float(heard.keywords[place, number]),
             float(heard.fillers[place]),
             heard.labels[best],
             spelled(path, encoder, place * HOP),
             float(heard.levels[place]),
-            _reason(heard, place, number, best, score >= least[number], bool(audible)),
+            _reason(heard, place, number, best, score >= detector.thresholds[heard.labels[number]], bool(audible)),
         )
 
 

@@ -126,7 +126,7 @@ def export(
     encoder: PhoneBindEncoder,
     words: Sequence[str] | ZeroShotClassifier,
     path: str | os.PathLike[str],
-    threshold: Threshold = 0.5,
+    threshold: Threshold | None = None,
     int8: bool = False,
 ) -> Exported:
     """Writes a spotter of some words.
@@ -273,13 +273,13 @@ def _pack(onnx: Any, model: Any) -> None:
 
 
 def _metadata(
-    encoder: PhoneBindEncoder, readout: ZeroShotClassifier, threshold: Threshold, int8: bool
+    encoder: PhoneBindEncoder, readout: ZeroShotClassifier, threshold: Threshold | None, int8: bool
 ) -> Mapping[str, str]:
-    least = thresholds(threshold, readout.labels).tolist()
+    least = thresholds(threshold, readout)
     said = {label: encoder.variants(text) for label, text in zip(readout.labels, readout.spoken, strict=True)}
     return {
         "words": json.dumps(readout.labels),
-        "thresholds": json.dumps(dict(zip(readout.labels, least, strict=True))),
+        "thresholds": json.dumps(least),
         "pronunciations": json.dumps(said),
         "sample_rate": str(encoder.sample_rate),
         "window": str(encoder.window),

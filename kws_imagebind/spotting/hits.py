@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from kws_imagebind.encoders import EncoderError
 from kws_imagebind.encoders.confidence import THRESHOLD
+from kws_imagebind.readouts.base import Readout
+from kws_imagebind.readouts.enrolment import thresholds_of
 from kws_imagebind.spotting.windows import FRAME, HOP, Loudness, stretch
 
 APART = 0.5  # s between the middles of two words that follow each other
@@ -44,23 +46,24 @@ class Hit:
         return (self.start + self.end) / 2
 
 
-def thresholds(threshold: Threshold, labels: Sequence[str]) -> NDArray[np.float64]:
-    """(labels,) the least score of each word: one number for all, or a number a word and `THRESHOLD` for the others.
+def thresholds(threshold: Threshold | None, readout: Readout) -> dict[str, float]:
+    """The least score of each word: one number for all, or one for some and for the others their own.
 
-    >>> thresholds({"lamp": 0.7}, ["kettle", "lamp"]).tolist()
-    [0.5, 0.7]
+    A word's own is what an enrolment says, or else `THRESHOLD`.
 
     Raises:
         EncoderError: a number is not from 0 to 1, or a word is not in the list.
     """
-    named = threshold if isinstance(threshold, Mapping) else dict.fromkeys(labels, threshold)
-    for word, least in named.items():
-        if word not in labels:
-            raise EncoderError(f"threshold for '{word}', which is not among the words: {', '.join(labels)}")
-        if not 0 <= least <= 1:
-            raise EncoderError(f"threshold {least}; expected a number from 0 to 1, such as {THRESHOLD}")
-    # A score of 0 says that there was nothing to hear.
-    return np.array([max(float(named.get(label, THRESHOLD)), 1e-9) for label in labels])
+    some = threshold if isinstance(threshold, Mapping) else {}
+    least = thresholds_of(readout, None if isinstance(threshold, Mapping) else threshold)
+    for word in some:
+        if word not in least:
+            raise EncoderError(f"threshold for '{word}', which is not among the words: {', '.join(least)}")
+    least.update(some)
+    for value in least.values():
+        if not 0 <= value <= 1:
+            raise EncoderError(f"threshold {value}; expected a number from 0 to 1, such as {THRESHOLD}")
+    return least
 
 
 class Decider:
@@ -71,7 +74,7 @@ class Decider:
 
     Args:
         labels: of the words.
-        threshold: the least score, or one for each word.
+        least: the least score, or that of each word.
         window: seconds; no hit is longer.
         patience: seconds that a better score is waited for.
         refractory: seconds after a hit without another one.
@@ -83,7 +86,7 @@ class Decider:
     def __init__(
         self,
         labels: Sequence[str],
-        threshold: Threshold,
+        least: Threshold,
         window: float,
         patience: float = APART,
         refractory: float = APART,
@@ -91,7 +94,10 @@ class Decider:
         for name, seconds in (("patience", patience), ("refractory", refractory)):
             if not 0 <= seconds <= (LONGEST_WAIT if name == "patience" else float("inf")):
                 raise EncoderError(f"{name} of {seconds} s; expected 0 to {LONGEST_WAIT:g} s, such as {APART}")
-        self._labels, self._least, self._window = tuple(labels), thresholds(threshold, labels), window
+        self._labels, self._window = tuple(labels), window
+        each = least if isinstance(least, Mapping) else dict.fromkeys(labels, least)
+        # A score of 0 says that there was nothing to hear.
+        self._least = [max(float(each[label]), 1e-9) for label in labels]
         self._patience, self._refractory = round(patience / HOP), round(refractory / HOP)
         self.reset()
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
-from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -12,8 +13,8 @@ from torch import Tensor
 
 from kws_imagebind.encoders.base import Encoder, EncoderError, FrameEncoder, WindowEncoder
 from kws_imagebind.readouts.base import Readout
+from kws_imagebind.readouts.enrolment import Enrolment, Words, word_scorer
 from kws_imagebind.readouts.fillers import filler_vectors
-from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
 from kws_imagebind.spotting.spelling import Speller
 from kws_imagebind.spotting.windows import FAINTEST, FAR_BELOW, HOP, LOUD, Ear, Fits, Heard
 from kws_imagebind.text.phonemes import Pronunciation
@@ -35,17 +36,20 @@ class Judge:
 
     Args:
         encoder: a `WindowEncoder`.
-        words: labels, or 'label=/ARPAbet/'; or a read-out of them, such as a `ZeroShotClassifier`.
+        words: labels, or 'label=/ARPAbet/'; enrolled words or their file .kws; or a read-out, such as a
+            `ZeroShotClassifier`.
 
     Raises:
         EncoderError: the encoder has no window, or what its scores are worth is not known.
         KeywordError, PronunciationError: a word cannot be used.
+        EnrolmentError: enrolled words are of another encoder, or their file is damaged.
     """
 
-    def __init__(self, encoder: Encoder, words: Sequence[str] | Readout) -> None:
+    def __init__(self, encoder: Encoder, words: Words | Readout | os.PathLike[str]) -> None:
         if not isinstance(encoder, WindowEncoder):
             raise EncoderError(f"encoder '{encoder.name}' does not find where in a recording a word is; phonebind does")
-        self.readout = words if isinstance(words, Readout) else ZeroShotClassifier(encoder, words)
+        known = isinstance(words, Readout) and not isinstance(words, Enrolment)  # whose encoder is checked
+        self.readout = cast(Readout, words) if known else word_scorer(encoder, cast(Words, words))
         self.encoder, self.window = encoder, encoder.window
         self.labels = tuple(self.readout.labels)
         self.confidence = encoder.confidence()

@@ -12,6 +12,7 @@ from kws_imagebind.audio.signal import AudioError, is_silent
 from kws_imagebind.encoders import Encoder, load_encoder
 from kws_imagebind.encoders.base import WindowEncoder
 from kws_imagebind.readouts.base import Average
+from kws_imagebind.readouts.enrolment import Enrolment, Words, word_scorer
 from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
 from kws_imagebind.spotting.windows import Heard, listen
 
@@ -20,7 +21,7 @@ LONG = 1.5  # windows; a longer recording is searched, a shorter one is heard at
 
 def spot(
     path: str | os.PathLike[str],
-    words: Sequence[str],
+    words: Words | Enrolment | os.PathLike[str],
     encoder: Encoder | None = None,
     templates: Sequence[str] | None = None,
     average: Average = "embedding",
@@ -32,7 +33,7 @@ def spot(
 
     Args:
         path: a recording of any format that `load_audio` reads, and of any length.
-        words: labels, or 'label=/ARPAbet/'; a list, or a text such as 'yes,no'.
+        words: labels, or 'label=/ARPAbet/'; a list, or a text such as 'yes,no'. Or enrolled words, or their file .kws.
         encoder: the bundled PhoneBind by default.
         templates: sentences with '{}' for the word; by default the encoder's own.
         average: of several templates, "embedding" or "score".
@@ -40,12 +41,15 @@ def spot(
     Raises:
         AudioError: the recording cannot be used, or holds only silence.
         KeywordError, PronunciationError: a word cannot be used.
+        EnrolmentError: enrolled words are of another encoder, or their file is damaged.
     """
     encoder = encoder or load_encoder("phonebind")
-    return rank(path, encoder, ZeroShotClassifier(encoder, words, templates, average))
+    return rank(path, encoder, word_scorer(encoder, words, templates, average))
 
 
-def rank(path: str | os.PathLike[str], encoder: Encoder, scorer: ZeroShotClassifier) -> list[tuple[str, float]]:
+def rank(
+    path: str | os.PathLike[str], encoder: Encoder, scorer: ZeroShotClassifier | Enrolment
+) -> list[tuple[str, float]]:
     """As `spot`, with the words' prompts encoded before: for many recordings of the same words."""
     if isinstance(encoder, WindowEncoder) and is_long(path, encoder):
         return ranked(listen(path, encoder, scorer, scorer.weights), path)

@@ -80,6 +80,7 @@ def index_recordings(
     hop: float = HOP,
     skipped: list[str] | None = None,
     progress: Progress | None = None,
+    window: float | None = None,
 ) -> ClipIndex:
     """An index of all recordings in a folder.
 
@@ -93,18 +94,22 @@ def index_recordings(
         hop: seconds between windows.
         skipped: if given, unusable recordings are listed there, and not raised.
         progress: called after each recording.
+        window: seconds of the windows of long recordings, at most what the encoder hears at once, which is the
+            default. In running speech a shorter one leaves out a word's neighbours.
 
     Raises:
         AudioError: a recording cannot be used, or none holds any sound.
-        VectorIndexError: the hop is not above 0, or as `ClipIndex.build`.
+        VectorIndexError: the hop or the window is not above 0, the window is longer than what the encoder hears, or as
+            `ClipIndex.build`.
     """
+    check_window(encoder, window)
     if not hop > 0:
         raise VectorIndexError(f"a hop of {hop} s; expected more than 0, such as {HOP}")
     paths, rows, vectors = recordings(folder), [], []
     root = folder if folder.is_dir() else folder.parent
     for done, path in enumerate(paths, start=1):
         try:
-            own, heard = _heard(path, root, encoder, hop)
+            own, heard = _heard(path, root, encoder, hop, window)
             rows += own
             vectors.append(heard)
         except AudioError as error:
@@ -122,8 +127,24 @@ def index_recordings(
     )  # fmt: skip
 
 
+def check_window(encoder: Encoder, window: float | None) -> None:
+    """Says before any recording is read that an encoder cannot take windows of that length.
+
+    Raises:
+        VectorIndexError: it cannot.
+    """
+    if window is None:
+        return
+    if not isinstance(encoder, WindowEncoder):
+        raise VectorIndexError(f"encoder '{encoder.name}' hears whole recordings; leave out the window")
+    if not 0 < window <= encoder.window:
+        raise VectorIndexError(f"a window of {window:g} s; expected more than 0 and at most {encoder.window:g}")
+
+
 @torch.inference_mode()
-def _heard(path: Path, root: Path, encoder: Encoder, hop: float) -> tuple[list[Row], Tensor]:
+def _heard(
+    path: Path, root: Path, encoder: Encoder, hop: float, window: float | None = None
+) -> tuple[list[Row], Tensor]:
     """Rows and (n, dim) vectors of one recording."""
     key, content = path.relative_to(root).as_posix(), _digest(path)
     label = path.parent.name if path.parent != root else ""
@@ -132,7 +153,7 @@ def _heard(path: Path, root: Path, encoder: Encoder, hop: float) -> tuple[list[R
         vectors = check_vectors(encoder.encode_audio([load_audio(path, encoder.sample_rate)]), 1, encoder)
         return [Row(key, str(path), content, None, None, label, speaker)], vectors
     rows, heard = [], []
-    rate, length = encoder.sample_rate, encoder.window
+    rate, length = encoder.sample_rate, window or encoder.window
     windows = sliding_windows(iter(stream_audio(path, rate)), round(length * rate), round(hop * rate))
     middle = 0
     for batch in batches(windows):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -12,9 +13,9 @@ from torch import Tensor
 from kws_imagebind.audio.resample import Resampler
 from kws_imagebind.audio.signal import AudioError
 from kws_imagebind.encoders import Encoder, load_encoder
-from kws_imagebind.encoders.confidence import THRESHOLD
 from kws_imagebind.readouts.base import Readout
-from kws_imagebind.spotting.hits import APART, Decider, Hit, Threshold
+from kws_imagebind.readouts.enrolment import Words
+from kws_imagebind.spotting.hits import APART, Decider, Hit, Threshold, thresholds
 from kws_imagebind.spotting.judge import Judge
 from kws_imagebind.spotting.windows import BATCH, HOP, Loudness
 
@@ -36,8 +37,10 @@ class Listener:
     ['left']
 
     Args:
-        words: labels, or 'label=/ARPAbet/'; a list, or a text such as 'lamp,kettle'; or a read-out of them.
-        threshold: the least score of a hit, from 0 to 1; or one for each word.
+        words: labels, or 'label=/ARPAbet/'; a list, or a text such as 'lamp,kettle'; enrolled words or their file
+            .kws; or a read-out.
+        threshold: the least score of a hit, from 0 to 1; or one for each word. By default 0.5, or each enrolled word's
+            own.
         patience: seconds that a better score is waited for before a hit is given.
         refractory: seconds after a hit in which there is no other.
         encoder: the bundled PhoneBind by default.
@@ -49,8 +52,8 @@ class Listener:
 
     def __init__(
         self,
-        words: Sequence[str] | Readout,
-        threshold: Threshold = THRESHOLD,
+        words: Words | Readout | os.PathLike[str],
+        threshold: Threshold | None = None,
         patience: float = APART,
         refractory: float = APART,
         encoder: Encoder | None = None,
@@ -60,17 +63,18 @@ class Listener:
 
     @classmethod
     def of(
-        cls, judge: Judge, threshold: Threshold = THRESHOLD, patience: float = APART, refractory: float = APART
+        cls, judge: Judge, threshold: Threshold | None = None, patience: float = APART, refractory: float = APART
     ) -> Listener:
         """A listener with words that were encoded before."""
         listener = cls.__new__(cls)
         listener._start(judge, threshold, patience, refractory)
         return listener
 
-    def _start(self, judge: Judge, threshold: Threshold, patience: float, refractory: float) -> None:
+    def _start(self, judge: Judge, threshold: Threshold | None, patience: float, refractory: float) -> None:
         self.labels, self.sample_rate = judge.labels, judge.encoder.sample_rate
         self._judge, self._ear = judge, judge.ear()
-        self._decider = Decider(judge.labels, threshold, judge.window, patience, refractory)
+        least = thresholds(threshold, judge.readout)
+        self._decider = Decider(judge.labels, least, judge.window, patience, refractory)
         self.reset()
 
     def reset(self) -> None:

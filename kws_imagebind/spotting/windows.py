@@ -204,10 +204,14 @@ def columns(
     The cosines with the keywords, the mean of those with the best fillers, the spread of those with all fillers, and
     how well each keyword is spelled.
     """
-    cosines = vectors @ fillers.T
-    nearest = cosines.topk(min(NEAREST, len(fillers)), dim=1).values.mean(1, keepdim=True)
-    found = [readout(vectors).values, nearest, cosines.std(1, correction=0, keepdim=True)]
+    spread = (vectors @ fillers.T).std(1, correction=0, keepdim=True)
+    found = [readout(vectors).values, nearest(vectors, fillers)[:, None], spread]
     return torch.cat([*found, speller(spellings)] if speller and spellings is not None else found, 1)
+
+
+def nearest(vectors: Tensor, fillers: Tensor) -> Tensor:
+    """(n, dim) vectors, (fillers, dim) -> (n,): the mean cosine with the `NEAREST` best fillers."""
+    return (vectors @ fillers.T).topk(min(NEAREST, len(fillers)), dim=1).values.mean(1)
 
 
 class _Mels:

@@ -220,7 +220,7 @@ def test_a_terminal_without_unicode_and_a_reader_that_leaves_are_no_trouble(tmp_
 def test_list_names_what_exists(capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(run(capsys, "list", "--json")[1])
     assert "phonebind" in found["encoders"] and {"v2-35", "v2-10", "digits"} <= set(found["tasks"])
-    assert set(found["datasets"]) == {"sample", "speech-commands", "folder"}
+    assert set(found["datasets"]) == {"sample", "speech-commands", "folder", "pictures"}
     text = run(capsys, "list")[1]
     assert all(name in text for names in found.values() for name in names)
 

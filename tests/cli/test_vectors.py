@@ -118,3 +118,48 @@ def test_vectors_of_another_encoder_are_refused(
     run(capsys, "embed", "--data", "learn", "--encoder", "tone.py:load", "--output", "tone.parquet", "--quiet")
     code, _, err = run(capsys, "probe", "--data", report, "--support", "tone.parquet")
     assert code == 2 and "encoded by tone-1, the reported ones by phonebind" in err and err.count("\n") == 1
+
+
+def test_evaluate_takes_a_table_without_its_audio(
+    capsys: pytest.CaptureFixture[str], tables: tuple[Path, Path], tmp_path: Path
+) -> None:
+    _, report = tables
+    asked = ("evaluate", "--json", "--quiet")
+    _, heard, _ = run(capsys, *asked, "--data", "report")
+    for clip in (tmp_path / "report").rglob("*.wav"):
+        clip.unlink()
+    code, read, _ = run(capsys, *asked, "--data", report)
+    assert code == 0 and json.loads(read)["metrics"] == json.loads(heard)["metrics"]
+    code, out, _ = run(capsys, *asked, "--data", report, "--keywords", "yes,no", "--limit", "7")
+    part = json.loads(out)
+    assert code == 0 and part["n"] == 7 and part["chance"] == 0.5
+
+
+def test_bad_tables_and_indexes_get_one_line(
+    capsys: pytest.CaptureFixture[str], tables: tuple[Path, Path], tmp_path: Path
+) -> None:
+    learn, report = tables
+
+    def refused(reason: str, *arguments: str | Path) -> None:
+        code, _, err = run(capsys, *arguments)
+        assert code == 2 and reason in err and err.count("\n") == 1, err
+
+    (tmp_path / "text.parquet").write_text("path")
+    (tmp_path / "cut.parquet").write_bytes(report.read_bytes()[:-100])
+    whole = report.read_bytes()
+    (tmp_path / "holed.parquet").write_bytes(whole[:4] + b"\0" * 400 + whole[-400:])
+    for command in (
+        ("evaluate", "--data"),
+        ("search",),
+        ("retrieve", "--data"),
+        ("probe", "--support", learn, "--data"),
+    ):
+        more = ("yes",) if command == ("search",) else ()
+        refused("text.parquet is not a Parquet file", *command, tmp_path / "text.parquet", *more)
+        refused("cut.parquet is cut short", *command, tmp_path / "cut.parquet", *more)
+        refused("holed.parquet cannot be read as Parquet", *command, tmp_path / "holed.parquet", *more)
+    refused("the best 21 are asked for; expected 1 to 20, the clips indexed", "search", report, "yes", "--top", "21")
+    (tmp_path / "cat.jpg").write_text("x")
+    refused("encoder 'phonebind' takes no pictures", "search", report, "--like", tmp_path / "cat.jpg")
+    refused("not of 'phonebind'", "evaluate", "--data", report, "--precision", "bf16")
+    refused("made by hand", "evaluate", "--data", report, "--calibrate")

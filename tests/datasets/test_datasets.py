@@ -531,4 +531,4 @@ def test_speech_commands_options_that_make_no_sense(data: Path) -> None:
 
 
 def test_each_name_is_described() -> None:
-    assert set(DATASETS) == {"sample", "speech-commands", "folder"}
+    assert set(DATASETS) == {"sample", "speech-commands", "folder", "pictures"}

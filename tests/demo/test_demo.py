@@ -60,6 +60,16 @@ def is_a_sentence(panel: str, about: str) -> bool:
     return True
 
 
+def test_enrolled_words_rank_with_their_examples(encoder: Encoder, sample: Dataset, tmp_path: Path) -> None:
+    paths = sorted((sample_folder() / "yes").glob("*.wav"))
+    enrolled = kws.enrol(encoder, {"yes": paths[1:4], "house": ()})
+    answers = Answers(encoder, sample, tmp_path / "cache", enrolled=enrolled)
+    heard = dict(rows(answers.spot(str(paths[0]), "Yes, no")[0]))
+    text = dict(rows(Answers(encoder, sample, tmp_path / "cache").spot(str(paths[0]), "yes, no")[0]))
+    assert heard["no"] == text["no"] and heard["yes"] != text["yes"]
+    assert heard["yes"] == pytest.approx(kws.spot(paths[0], enrolled, encoder)[0][1], abs=6e-4)
+
+
 @pytest.mark.parametrize("word", ["yes", "stop", "zero"])
 def test_a_recording_is_ranked_as_spot_ranks_it(answers: Answers, encoder: Encoder, word: str) -> None:
     listed = "yes, no, stop; zero\nlamp, kettle=/K EH T AH L/"

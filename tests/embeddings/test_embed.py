@@ -30,6 +30,8 @@ from kws_imagebind.embeddings import store
 from kws_imagebind.embeddings.embed import embed
 from kws_imagebind.embeddings.store import FILE, CacheError, EmbeddingStore
 from kws_imagebind.encoders import EncoderError, load_encoder
+from kws_imagebind.evaluation.evaluate import evaluate
+from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
 from tests.conftest import ToneEncoder
 
 
@@ -328,6 +330,8 @@ def test_digital_silence_is_encoded_and_listed_unless_its_label_is_silence(tmp_p
     for _ in range(2):  # a cache does not hide it
         audio = embed(encoder, dataset, cache=tmp_path / "cache")
         assert len(audio) == 4 and audio.silent == ("yes/a.wav", "yes/b.wav")
+    result = evaluate(ZeroShotClassifier(encoder, dataset.keywords)(audio), audio)
+    assert result.n == 4 and any("2 of 4 clips hold only silence" in warning for warning in result.warnings)
 
 
 def test_what_is_not_an_encoder_is_named_before_any_audio_is_read(tones: Path) -> None:
@@ -414,7 +418,7 @@ def _stored(cache: Path) -> int:
         return 0
 
 
-def test_progress_is_told_to_whoever_asks(tone_encoder: ToneEncoder, tones: Path, tmp_path: Path) -> None:
+def test_progress_is_given_to_those_who_ask(tone_encoder: ToneEncoder, tones: Path, tmp_path: Path) -> None:
     dataset, told = load_dataset("folder", root=tones), []
     embed(tone_encoder, dataset, cache=tmp_path, batch_size=10, progress=lambda *counts: told.append(counts))
     assert told == [(0, 24), (10, 24), (20, 24), (24, 24)]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from kws_imagebind.embeddings import table
-from kws_imagebind.embeddings.index import CLIPS, VECTORS, ClipIndex, Kind, VectorIndex, VectorIndexError
+from kws_imagebind.embeddings.index import CLIPS, VECTORS, ClipIndex, Kind, VectorIndex, VectorIndexError, check_place
 from kws_imagebind.embeddings.table import Row, TableError
 
 pytest.importorskip("faiss")
@@ -77,6 +78,22 @@ def test_a_save_that_is_stopped_leaves_the_old_index(tmp_path: Path, monkeypatch
     with pytest.raises(KeyboardInterrupt):
         clip_index(rows=30).save(tmp_path / "my.index")
     assert len(ClipIndex.load(tmp_path / "my.index")) == 20 and len(list(tmp_path.iterdir())) == 1
+
+
+def test_an_exact_search_needs_no_faiss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    clip_index().save(tmp_path / "index")
+    assert ClipIndex.load(tmp_path / "index").index.search(unit(1), 1)[1] == [[0]]
+    with pytest.raises(VectorIndexError, match=r"needs faiss; install faiss-cpu .* or take --kind exact"):
+        check_place(tmp_path / "new", "hnsw")
+
+
+def test_an_exact_search_of_many_queries_goes_by_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, queries = unit(50), unit(9, seed=1)
+    whole = VectorIndex(vectors).search(queries, 5)
+    monkeypatch.setattr("kws_imagebind.embeddings.index.SCORES", 100)
+    for mine, theirs in zip(VectorIndex(vectors).search(queries, 5), whole, strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-6)
 
 
 def test_bad_input_gets_one_sentence(tmp_path: Path) -> None:

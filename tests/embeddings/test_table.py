@@ -106,7 +106,7 @@ def test_a_writer_that_is_stopped_leaves_the_old_table(
     def stopped(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(parquet, "write_table", stopped)
+    monkeypatch.setattr(parquet.ParquetWriter, "write_table", stopped)
     with pytest.raises(KeyboardInterrupt):
         audio.save(saved)
     assert saved.read_bytes() == before and [each.name for each in saved.parent.glob(".*")] == []

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from kws_imagebind.cli import main
 from kws_imagebind.encoders import EncoderError, load_encoder
 from kws_imagebind.encoders.base import Encoder, audio_fingerprint, check_encoder, check_vectors
 from tests.conftest import ToneEncoder
@@ -79,3 +82,23 @@ def test_phonebinds_texts_change_its_fingerprint_and_not_its_cache(monkeypatch: 
     assert before.fingerprint != after.fingerprint
     assert audio_fingerprint(before) == audio_fingerprint(after) != before.fingerprint
     assert audio_fingerprint(ToneEncoder()) == ToneEncoder.fingerprint
+
+
+def test_the_ten_lines_of_the_docs_are_an_encoder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "encoders.md").read_text(encoding="utf-8")
+    code = text.partition("## Your own in ten lines")[2].partition("```python\n")[2].partition("```")[0]
+    assert sum(bool(line.strip()) for line in code.splitlines()) <= 10
+    (tmp_path / "mine.py").write_text(code)
+    command = [
+        "evaluate",
+        "--encoder",
+        f"{tmp_path / 'mine.py'}:Mine",
+        "--limit",
+        "8",
+        "--no-cache",
+        "--json",
+        "--quiet",
+    ]
+    assert main(command) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["encoder"] == "mine" and found["n"] == 8

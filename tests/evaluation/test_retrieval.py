@@ -22,10 +22,10 @@ from tests.conftest import ToneEncoder
 
 
 class SeeingTone(ToneEncoder):
-    """A tone encoder whose pictures are files that hold a number of hertz."""
+    """A tone encoder whose pictures lie in folders of a number of hertz."""
 
     def encode_image(self, images: Sequence[Path]) -> torch.Tensor:
-        return self.encode_text([path.read_text() for path in images])
+        return self.encode_text([path.parent.name for path in images])
 
 
 @pytest.fixture
@@ -80,11 +80,12 @@ def test_images_search_and_are_found(audio: Embeddings) -> None:
 
 
 def test_the_command(capsys: pytest.CaptureFixture[str], tones: Path, tmp_path: Path) -> None:
+    Image = pytest.importorskip("PIL.Image")  # noqa: N806
     code = f"{tmp_path / 'tone.py'}:load"
     (tmp_path / "tone.py").write_text("from tests.evaluation.test_retrieval import SeeingTone\n\nload = SeeingTone\n")
     for word in ("440", "1000"):
         (tmp_path / "pictures" / word).mkdir(parents=True)
-        (tmp_path / "pictures" / word / "1.jpg").write_text(word)
+        Image.new("RGB", (8, 8)).save(tmp_path / "pictures" / word / "1.jpg")
     asked = ["retrieve", "--data", str(tones), "--encoder", code, "--no-cache", "--quiet"]
     assert main([*asked, "--images", str(tmp_path / "pictures"), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

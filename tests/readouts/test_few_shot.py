@@ -102,6 +102,25 @@ def test_the_held_classifier_is_the_minimum_that_scipy_finds(text: ZeroShotClass
     np.testing.assert_allclose(held.weights.numpy(), expected, atol=1e-4)
 
 
+def test_how_often_a_word_was_recorded_says_nothing(text: ZeroShotClassifier) -> None:
+    """Every clip of one word given twice is the same as once, in every read-out that weights."""
+    support, other = toy(n=30, spread=0.3), toy(seed=1, spread=0.3)
+    rows = torch.cat([torch.arange(30), (support.targets == 1).nonzero()[:, 0]])
+    twice = replace(
+        support, features=support.features[rows], targets=support.targets[rows],
+        clips=tuple(support.clips[row] for row in rows.tolist()),
+    )  # fmt: skip
+    assert support.weights.tolist() == [1.0] * 30 and sum(twice.weights.tolist()) == pytest.approx(40)
+    # Weights sum to the number of clips, which the prior is held against.
+    mine, theirs = text_held(twice, text, 40.0)(other).values, text_held(support, text, 30.0)(other).values
+    torch.testing.assert_close(mine, theirs, atol=1e-3, rtol=0)
+    balanced = LogisticRegression(max_iter=100, class_weight="balanced").fit(
+        twice.features.numpy(), twice.targets.numpy()
+    )
+    found = logistic(twice)(other.features).values.double().log_softmax(1).numpy()
+    np.testing.assert_allclose(found, balanced.predict_log_proba(other.features.numpy()), atol=1e-4)
+
+
 def test_an_endless_hold_and_no_clips_are_zero_shot(text: ZeroShotClassifier) -> None:
     other = toy(seed=1, spread=0.3)
     plain = text(other.features).values

@@ -98,6 +98,17 @@ def test_windows_are_a_hop_apart_and_silence_is_left_out(tmp_path: Path) -> None
         index_recordings(tmp_path, WindowTone(), hop=0)
 
 
+def test_windows_may_be_shorter_than_what_the_encoder_hears(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "tone.wav", 0.5 * np.sin(np.arange(16_000 * 4)), 16_000)
+    index = index_recordings(tmp_path, WindowTone(), hop=0.25, window=0.5)
+    assert all(abs(row.seconds - 0.5) < 1e-9 for row in index.rows[2:-2]) and len(index) > 12
+    for window in (0.0, 1.5):
+        with pytest.raises(VectorIndexError, match="expected more than 0 and at most 1"):
+            index_recordings(tmp_path, WindowTone(), window=window)
+    with pytest.raises(VectorIndexError, match="hears whole recordings"):
+        index_recordings(tmp_path, ToneEncoder(), window=0.5)
+
+
 def test_hits_in_one_recording_do_not_overlap(index: ClipIndex) -> None:
     hits = find(index, text("marvin"), 8)
     middles = sorted(hit.start + 0.5 for hit in hits if hit.path.endswith("long.wav"))

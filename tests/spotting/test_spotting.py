@@ -252,7 +252,9 @@ def test_of_hits_that_are_too_near_the_best_stays() -> None:
     assert round(APART / HOP) > 4  # else the first two would be apart
     assert hits[0].score == pytest.approx(1 / (1 + np.exp(-8.0)))
     assert find_hits(heard_of(flat), 0.999, window=0.4) == hits[:1]
-    assert find_hits(heard_of(flat), {"b": 1.0}, window=0.4) == hits[1:]  # "a" at 1.0 s is within reach of "b" at 1.4
+    assert (
+        find_hits(heard_of(flat), {"a": 0.5, "b": 1.0}, window=0.4) == hits[1:]
+    )  # "a" at 1.0 s is within reach of "b" at 1.4
 
 
 def test_smoothing_is_a_running_mean() -> None:

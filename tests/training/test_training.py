@@ -446,5 +446,5 @@ def test_every_synthesiser_speaks() -> None:
         jobs = [Job(10 * number + index, voice, word, lookup(word)[0]) for index, word in enumerate(WORDS[:2])]
         spoken = speak(jobs, seed=0)
         assert [segment.word for segment in spoken] == list(WORDS[:2]), voice
-        again = speak(jobs, seed=0)  # the same style; espeak-ng draws its breath noise anew
+        again = speak(jobs, seed=0)  # the same style; espeak-ng draws its breath noise again
         assert [len(segment.audio) for segment in again] == pytest.approx([len(s.audio) for s in spoken], rel=0.03)

@@ -1,6 +1,6 @@
 """Nothing that PhoneBind is tested on was in what it learnt from: the published manifest against rules of its own.
 
-The rules here do not call `vocabulary.is_excluded`, which built the manifest; they are written anew.
+The rules here do not call `vocabulary.is_excluded`, which built the manifest; they are written a second time.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Tables of embeddings that are larger than memory, made part by part by one process or by many machines."""
