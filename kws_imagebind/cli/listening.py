@@ -49,7 +49,12 @@ def add_listen(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--patience", type=float, metavar="S", help="seconds to wait for a better score (default 0.5)")
     command.add_argument("--refractory", type=float, metavar="S", help="seconds between hits (default 0.5)")
     command.add_argument("--json", action="store_true", help="print JSON, one object a hit and line")
-    command.add_argument("--command", metavar="C", help="run for each hit, as in 'notify-send {word}'; {score}, {time}")
+    command.add_argument(
+        "--command",
+        dest="program",
+        metavar="C",
+        help="run for each hit, as in 'notify-send {word}'; {score} and {time} are filled in, too",
+    )
     command.add_argument("--quiet", action="store_true", help="no level meter")
     sound = command.add_argument_group("sound")
     sound.add_argument("--input", metavar="D", help="the microphone's number or a part of its name")
@@ -108,9 +113,9 @@ def _listen(arguments: argparse.Namespace) -> int:
     if not arguments.words:
         say("kws-imagebind listen: no words to listen for; give them with --words, as in --words lamp,kettle")
         return BAD_INPUT
-    program = _program(arguments.command) if arguments.command else None
-    if arguments.command and program is None:
-        say(f"kws-imagebind listen: --command '{arguments.command}' cannot be filled in; it may hold {{word}}, "
+    program = _program(arguments.program) if arguments.program else None
+    if arguments.program and program is None:
+        say(f"kws-imagebind listen: --command '{arguments.program}' cannot be filled in; it may hold {{word}}, "
             "{score} and {time}")  # fmt: skip
         return BAD_INPUT
     listener = _listener(arguments)

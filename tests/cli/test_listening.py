@@ -92,6 +92,7 @@ def test_a_command_runs_for_each_hit_without_a_shell(
 def test_bad_input_is_one_sentence(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
     code, out, err = run(capsys, "listen", *arguments)
     assert code == 2 and not out and message in err and len(err.splitlines()) == 1
+    assert err.startswith("kws-imagebind listen: ")
 
 
 class FakeSound:
