@@ -11,7 +11,7 @@ evaluate: $(VENV)/.installed  ## the main job, offline: the bundled encoder on t
 	$(BIN)/kws-imagebind evaluate --output report
 
 notebook: $(VENV)/.installed-all  ## run the notebooks offline and keep their outputs
-	$(BIN)/python scripts/notebook.py KWS-ImageBind.ipynb examples/helpers.ipynb
+	$(BIN)/python scripts/notebook.py KWS-ImageBind.ipynb examples/helpers.ipynb examples/supervised.ipynb
 
 test: $(VENV)/.installed-all  ## the test suite, offline
 	$(BIN)/python -m pytest -n 2
@@ -55,7 +55,7 @@ $(VENV)/.installed-demo: pyproject.toml | $(BIN)/python
 	touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-all: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --editable ".[plots,map,demo,notebook,train,vision,test,check]"
+	$(BIN)/python -m pip install --editable ".[plots,map,demo,notebook,supervised,train,vision,test,check]"
 	touch $@ $(VENV)/.installed $(VENV)/.installed-demo
 
 clean:

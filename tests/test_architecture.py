@@ -91,6 +91,8 @@ def importers(package: str) -> set[Path]:
         "pocketsphinx",
         "ray",
         "sentence_transformers",
+        "lightning",
+        "timm",
     ],
 )
 def test_optional_packages_are_imported_by_one_file_each(package: str) -> None:

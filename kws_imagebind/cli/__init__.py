@@ -24,6 +24,7 @@ from kws_imagebind.cli import (
     recordings,
     runs,
     searching,
+    training,
     vectors,
 )
 from kws_imagebind.cli.options import BAD_INPUT, say
@@ -51,6 +52,7 @@ COMMANDS: tuple[Callable[[argparse._SubParsersAction], None], ...] = (
     searching.add_index,
     searching.add_search,
     searching.add_retrieve,
+    training.add_train,
     page.add_demo,
     catalogue.add_download,
     catalogue.add_list,
@@ -93,6 +95,7 @@ def bad_input() -> tuple[type[Exception], ...]:
     from kws_imagebind.embeddings.table import TableError
     from kws_imagebind.encoders import EncoderError
     from kws_imagebind.metrics.classification import MetricError
+    from kws_imagebind.models.networks import NetworkError
     from kws_imagebind.readouts.arithmetic import QueryError
     from kws_imagebind.readouts.enrolment import EnrolmentError
     from kws_imagebind.readouts.support import FewShotError
@@ -100,6 +103,7 @@ def bad_input() -> tuple[type[Exception], ...]:
     from kws_imagebind.text.keywords import KeywordError
     from kws_imagebind.text.phonemes import PronunciationError
     from kws_imagebind.text.prompts import PromptError
+    from kws_imagebind.training.supervised.recipes import TrainingError
 
     return (
         AudioError,
@@ -113,12 +117,14 @@ def bad_input() -> tuple[type[Exception], ...]:
         KeywordError,
         MapError,
         MetricError,
+        NetworkError,
         OSError,
         PredictionsError,
         PromptError,
         PronunciationError,
         QueryError,
         TableError,
+        TrainingError,
         VectorIndexError,
     )
 
@@ -135,7 +141,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run(arguments)
     except KeyboardInterrupt:
-        goes_on = arguments.command == "embed" or (arguments.command == "evaluate" and not arguments.no_cache)
+        resumes = arguments.command in ("embed", "train")
+        goes_on = resumes or (arguments.command == "evaluate" and not arguments.no_cache)
         say("\ninterrupted" + ("; the same command goes on from here" if goes_on else ""))
         return INTERRUPTED
     except BrokenPipeError:  # whoever read the output has had enough, as `head` does

@@ -35,7 +35,7 @@ def add_download(commands: argparse._SubParsersAction) -> None:
 
 
 def add_list(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser("list", help="the encoders, data sets, tasks and read-outs that exist")
+    command = commands.add_parser("list", help="the encoders, data sets, tasks, read-outs and networks that exist")
     command.set_defaults(run=_list)
     command.add_argument("--json", action="store_true", help="print JSON")
 
@@ -67,10 +67,11 @@ def _download(arguments: argparse.Namespace) -> int:
 def _list(arguments: argparse.Namespace) -> int:
     from kws_imagebind.datasets.registry import DATASETS
     from kws_imagebind.encoders.registry import ENCODERS
+    from kws_imagebind.models.networks import NETWORKS
     from kws_imagebind.readouts.registry import READOUTS
     from kws_imagebind.text.tasks import TASKS
 
-    found = {"encoders": ENCODERS, "datasets": DATASETS, "tasks": TASKS, "readouts": READOUTS}
+    found = {"encoders": ENCODERS, "datasets": DATASETS, "tasks": TASKS, "readouts": READOUTS, "networks": NETWORKS}
     if arguments.json:
         print(json.dumps({kind: _described(entries) for kind, entries in found.items()}, ensure_ascii=False))
         return 0

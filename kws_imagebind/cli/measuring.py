@@ -32,6 +32,9 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     data.add_argument("--limit", type=positive, metavar="N", help="a random subset of N clips")
     data.add_argument("--seed", type=int, default=0, metavar="K", help="of the subset (default 0)")
     data.add_argument("--on-error", choices=("raise", "skip"), default="raise", help="at an unusable recording")
+    data.add_argument(
+        "--unseen", action="store_true", help="leave out clips and speakers that a trained network learnt from"
+    )
     run = command.add_argument_group("run")
     run.add_argument(
         "--calibrate", action="store_true", help="fit a temperature on the validation split of speech-commands"
@@ -68,6 +71,9 @@ def add_prompts(commands: argparse._SubParsersAction) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
+    from kws_imagebind.encoders import EncoderError
+    from kws_imagebind.encoders.trained import TrainedNetwork
+    from kws_imagebind.evaluation.guards import unseen
     from kws_imagebind.evaluation.run import Plan, Run
 
     dataset = chosen_dataset(arguments)
@@ -80,11 +86,21 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         map=arguments.map,
         seed=arguments.seed if arguments.limit else None,
     )
+    encoder = None
+    if arguments.unseen:
+        encoder = chosen_encoder(arguments)
+        if not isinstance(encoder, TrainedNetwork):
+            raise EncoderError(
+                f"--unseen leaves out what a network of 'train' learnt from, and '{encoder.name}' is none"
+            )
+        dataset = unseen(dataset, encoder.support)
     dataset = dataset.subset(arguments.limit, arguments.seed) if arguments.limit else dataset
     run = Run.prepare(dataset, plan, arguments.output)
     if arguments.output:
         check_folder(arguments.output)
-    result = run.measure(chosen_encoder(arguments), lambda encoder, clips: embed_clips(arguments, clips, encoder))
+    result = run.measure(
+        encoder or chosen_encoder(arguments), lambda encoder, clips: embed_clips(arguments, clips, encoder)
+    )
     print(json.dumps(result.as_dict(), ensure_ascii=False) if arguments.json else result)
     if arguments.output:
         written = result.save(arguments.output)

@@ -83,7 +83,9 @@ def add_submit(commands: argparse._SubParsersAction) -> None:
     command.add_argument("folder", type=Path, metavar="FOLDER", help="recordings that nobody has labelled")
     command.add_argument("--output", type=Path, required=True, metavar="FILE.csv", help="where to write")
     words = command.add_mutually_exclusive_group()
-    words.add_argument("--task", default="v2-12", metavar="T", help="the labels (default v2-12)")
+    words.add_argument(
+        "--task", metavar="T", help="the labels (default v2-12, and of a trained network the words that it learnt)"
+    )
     words.add_argument("--keywords", metavar="A,B,C", help="the labels, as your own list")
     rejecting = command.add_mutually_exclusive_group()
     rejecting.add_argument(
@@ -245,20 +247,24 @@ def _bar(score: float) -> str:
 
 
 def _submit(arguments: argparse.Namespace) -> int:
+    from kws_imagebind.encoders.trained import TrainedNetwork
     from kws_imagebind.evaluation.submission import Submission, write_submission
     from kws_imagebind.readouts.rejection import Rejection
     from kws_imagebind.text.keywords import parse_keywords
     from kws_imagebind.text.tasks import task
 
+    encoder = chosen_encoder(arguments)
+    own = encoder.labels if isinstance(encoder, TrainedNetwork) and not arguments.task else None
     submission = Submission(
-        keywords=parse_keywords(arguments.keywords) if arguments.keywords else task(arguments.task).keywords,
+        keywords=parse_keywords(arguments.keywords)
+        if arguments.keywords
+        else own or task(arguments.task or "v2-12").keywords,
         rejection=Rejection(*arguments.below) if arguments.below else None,
         prompted=arguments.prompted,
         templates=chosen_templates(arguments),
         average=arguments.average,
     )
     arguments.on_error = "raise"
-    encoder = chosen_encoder(arguments)
     scores, audio = submission.scores(
         encoder, arguments.folder, lambda encoder, clips: embed_clips(arguments, clips, encoder)
     )

@@ -76,6 +76,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     from kws_imagebind.reporting.folder import write_all
     from kws_imagebind.reporting.mteb import mteb_result
     from kws_imagebind.reporting.predictions import PredictionsError, find_predictions, read_predictions
+    from kws_imagebind.reporting.protocol import described
     from kws_imagebind.reporting.results import results_of
 
     tables: dict[Path, Path] = {}  # as the run was named, by the path of its table
@@ -90,7 +91,8 @@ def _compare(arguments: argparse.Namespace) -> int:
         results = {str(run): results_of(find_predictions(run))[0] for run in arguments.runs}
         # Results that were made from a table alone do not know the candidates, only the words that occur.
         candidates = {name: list(each.per_class) for name, each in results.items() if each and not each.bare}
-        found = compare(runs, {name: words for name, words in candidates.items() if words})
+        kinds = {name: described(each) for name, each in results.items() if each and each.made_by}
+        found = compare(runs, {name: words for name, words in candidates.items() if words}, kinds)
         print(json.dumps(found.as_dict(), ensure_ascii=False) if arguments.json else found)
         return 0
     if len(runs) != 1:

@@ -323,7 +323,8 @@ def _choosing(path: Path, reported: Embeddings) -> list[Dataset]:
 def _text(arguments: argparse.Namespace, encoder: Encoder | None, audio: Embeddings) -> ZeroShotClassifier | None:
     from kws_imagebind import ZeroShotClassifier
 
-    if encoder is None:
+    known = getattr(encoder, "words", None)  # of an encoder that can read no others
+    if encoder is None or (known is not None and not set(audio.dataset.labels) <= set(known)):
         return None
     return ZeroShotClassifier(encoder, audio.dataset.keywords, chosen_templates(arguments), arguments.average)
 

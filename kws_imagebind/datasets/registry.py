@@ -146,6 +146,18 @@ def dataset_at(root: Path | None, download: bool = False) -> str:
     return "pictures" if holds_pictures(root) else "folder"
 
 
+def splits_of(name: str) -> tuple[str, ...]:
+    """The splits that a data set can be asked for, the default one first; empty where it has none.
+
+    >>> splits_of("speech-commands"), splits_of("folder")
+    (('testing', 'training', 'validation', 'all'), ())
+
+    Raises:
+        DatasetError: there is no data set of that name.
+    """
+    return _source(Request(name)).splits
+
+
 def sibling(dataset: Dataset, split: str) -> Dataset:
     """Another split of a data set, with the same keywords.
 

@@ -36,6 +36,7 @@ class Encoder(Protocol):
         audio_fingerprint: changes with anything that changes its *audio* vectors, and with nothing else. The cache of
             audio vectors goes by it, so a new lexicon does not encode all recordings again. Without it the cache goes
             by `fingerprint`.
+        words: the only texts that it can read, where it cannot read any; learning from clips then does without texts.
         precision, padding: for the protocol of a report, such as "fp32", and what the encoder does with recordings of
             other lengths than its own.
     """

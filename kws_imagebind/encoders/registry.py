@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 from kws_imagebind.encoders.base import Encoder, EncoderError, Scorer, check_encoder
+from kws_imagebind.encoders.trained import RUN, TrainedNetwork, is_run
 from kws_imagebind.registry import Entry, Registry, accepts
 
 ENCODERS = Registry(
@@ -74,6 +77,7 @@ def load_encoder(name: str = "phonebind", device: str = "auto", precision: str =
     Args:
         name: a registered name, which may go on after a colon ("clap:laion/larger_clap_general"), or your own as
             "FILE.py:NAME" or "module:NAME". What the name stands for is an encoder, or what makes one when called.
+            The folder that `train` left is an encoder too.
         device: "auto", "cpu", "cuda", "mps".
         precision: "auto", "fp32", "bf16", "fp16", "int8".
         options: those of the encoder's own loader.
@@ -81,6 +85,10 @@ def load_encoder(name: str = "phonebind", device: str = "auto", precision: str =
     Raises:
         EncoderError: there is none of that name, its weights are missing, or it cannot run as asked.
     """
+    if is_run(name):
+        return _made(name, partial(TrainedNetwork.from_folder, Path(name)), {"device": device, "precision": precision})
+    if Path(name).is_dir() and name not in ENCODERS:
+        raise EncoderError(f"'{name}' is a folder without {RUN}, so it holds no finished training; 'train' makes one")
     found = ENCODERS.find(name)
     if found.argument is not None:
         options["checkpoint"] = found.argument

@@ -27,13 +27,14 @@ from kws_imagebind.readouts.base import Scores
 from kws_imagebind.readouts.rejection import Rejection
 from kws_imagebind.reporting.folder import make_folder, write_all
 from kws_imagebind.reporting.predictions import Prediction, predictions_csv
-from kws_imagebind.reporting.protocol import kind
+from kws_imagebind.reporting.protocol import described, kind
 from kws_imagebind.reporting.report import Report, files, title, utf8
-from kws_imagebind.reporting.results import DIGEST, RESULTS, TABLE, Results, digest, from_dict, to_json
+from kws_imagebind.reporting.results import DIGEST, RESULTS, TABLE, ZERO_SHOT, Results, digest, from_dict, to_json
 
 _VERSIONS = ("kws-imagebind", "torch", "torchaudio", "torchmetrics", "numpy")
 
 
+LEARNT = ("supervised", "probe")  # kinds of protocol whose clips are told in the table
 NORM_TOLERANCE = 1e-3  # how far a vector's length may be from 1, so that bfloat16 rounding passes
 
 
@@ -203,7 +204,7 @@ class Evaluation:
             ("calibration", self._calibration()),
             ("data", f"{dataset.name}{split}, task {self.task}; {dataset.note}".rstrip("; ")),
             ("encoder", f"{self.audio.encoder}, {self.audio.fingerprint}, {self.audio.precision}"),
-            ("protocol", kind(self.results)),
+            ("protocol", described(self.results) if self.scores.protocol.kind in LEARNT else kind(self.results)),
             ("prompts", ", ".join(f"'{template}'" for template in self.scores.protocol.templates)),
             ("intervals", self._intervals()),
         ]
@@ -222,7 +223,8 @@ class Evaluation:
 
     def _calibration(self) -> str:
         if not self.calibration:
-            return "none: a cosine is not a probability; --calibrate fits a temperature on validation clips"
+            score = "cosine" if self.scores.protocol.kind == ZERO_SHOT else "score"
+            return f"none: a {score} is not a probability; --calibrate fits a temperature on validation clips"
         found = self.calibration
         return f"expected error {100 * found.ece:.1f} %, Brier {found.brier:.3f}, temperature {found.temperature:.3g}"
 

@@ -6,13 +6,16 @@ whatever their names are, and by speaker where a protocol promises that.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 
-from kws_imagebind.datasets.base import ClipIdentity, Dataset
+from kws_imagebind.datasets.base import ClipIdentity, Dataset, Utterance
 from kws_imagebind.datasets.speech_commands import official_split
 from kws_imagebind.embeddings.embed import Embeddings
+from kws_imagebind.files import sha256
 from kws_imagebind.metrics.classification import MetricError
 
 CORPUS_NAME = re.compile(r"[0-9a-f]{8}_nohash_\d+")  # a clip of Speech Commands, in whatever folder
@@ -54,6 +57,37 @@ def check_disjoint(
     if speakers_apart:
         raise MetricError(f"{told}; this protocol keeps speakers apart, so leave them out of one of the two")
     return [told]
+
+
+def unseen(dataset: Dataset, support: Iterable[ClipIdentity]) -> Dataset:
+    """A data set without the clips that a network learnt from, under whatever name, and without their speakers.
+
+    Args:
+        dataset: what is to be reported.
+        support: the clips that trained or chose.
+
+    Raises:
+        MetricError: nothing is left.
+    """
+    support = list(support)
+    contents, people = {clip.content for clip in support}, {clip.speaker for clip in support} - {None}
+    strangers = [each for each in dataset.utterances if each.speaker not in people]
+    kept = tuple(each for each in strangers if _content(each) not in contents)
+    if not kept:
+        raise MetricError(
+            f"the network learnt from all {len(dataset):,} clips or their speakers, so nothing is left to report; "
+            "name other clips with --data"
+        )
+    note = f"{len(dataset) - len(kept):,} clips left out because the network learnt from them or their speakers"
+    return replace(dataset, utterances=kept, note=f"{dataset.note}; {note}" if dataset.note else note)
+
+
+def _content(utterance: Utterance) -> str:
+    """As `embeddings.embed` makes the content key of a clip."""
+    file = sha256(utterance.path)
+    if utterance.crop is None:
+        return file
+    return hashlib.sha256(bytes.fromhex(file) + f"{utterance.crop}".encode()).hexdigest()
 
 
 def check_other_clips(chosen: Dataset, reported: Dataset, what: str) -> None:

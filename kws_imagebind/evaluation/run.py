@@ -107,7 +107,7 @@ class Run:
             EncoderError: the plan needs vectors or prompts, and `encoder` is a scorer.
         """
         plan, dataset = self.plan, self.dataset
-        if isinstance(encoder, Scorer) and (plan.reject or plan.map):
+        if isinstance(encoder, Scorer) and (plan.reject or (plan.map and not isinstance(encoder, Encoder))):
             refuse_vectors(encoder.name)
         rejected = {SILENCE, UNKNOWN} if plan.reject else set()
         words = [word for word in dataset.keywords if word not in rejected]
@@ -121,7 +121,11 @@ class Run:
             temperature = fit_temperature_on(scorer(choosing), choosing)
         result = evaluate(scores, audio, plan.seed, temperature)
         outcomes = _outcomes(scorer, audio, embed(listener, self.outside)) if self.outside else ()
-        return replace(result, open_set=outcomes, rejection=rejection, map=_map(audio) if plan.map else None)
+        # A trained network is heard by its scores, and its map shows its vectors.
+        mapped = (
+            embed(encoder, dataset) if plan.map and isinstance(encoder, Encoder) and listener is not encoder else audio
+        )
+        return replace(result, open_set=outcomes, rejection=rejection, map=_map(mapped) if plan.map else None)
 
 
 def _choosing(dataset: Dataset, plan: Plan) -> Dataset | None:

@@ -11,11 +11,12 @@ from pathlib import Path
 from kws_imagebind.datasets.base import Dataset, DatasetError, Utterance
 from kws_imagebind.datasets.folder import is_audio
 from kws_imagebind.embeddings.embed import Embeddings
-from kws_imagebind.encoders.base import Encoder, RejectingEncoder
+from kws_imagebind.encoders.base import Encoder, RejectingEncoder, Scorer
 from kws_imagebind.files import whole
 from kws_imagebind.metrics.classification import ranking
 from kws_imagebind.readouts.base import Average, Scores
 from kws_imagebind.readouts.fillers import filler_scores, filler_vectors
+from kws_imagebind.readouts.likelihood import readout_of
 from kws_imagebind.readouts.rejection import Rejection
 from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
 from kws_imagebind.text.keywords import KeywordError, label
@@ -46,13 +47,19 @@ class Submission:
     def labels(self) -> tuple[str, ...]:
         return tuple(label(keyword) for keyword in self.keywords)
 
-    def check(self, encoder: Encoder) -> Rejection | None:
+    def check(self, encoder: Encoder | Scorer) -> Rejection | None:
         """The thresholds to use, found before any audio is read; None where both labels are prompts or absent.
 
         Raises:
             KeywordError: thresholds are given, but the labels lack `silence` or `unknown`; or the labels have both,
                 no thresholds are given and the encoder has none.
         """
+        if isinstance(encoder, Scorer):
+            if self.rejection:
+                raise KeywordError(
+                    f"'{encoder.name}' scores words and compares with no filler words; leave --below out"
+                )
+            return None
         if not {SILENCE, UNKNOWN} <= set(self.labels):
             if self.rejection:
                 raise KeywordError(f"--below rejects into {SILENCE} and {UNKNOWN}, which are not both among the labels")
@@ -67,7 +74,7 @@ class Submission:
         )
 
     def scores(
-        self, encoder: Encoder, folder: Path, embed: Callable[[Encoder, Dataset], Embeddings]
+        self, encoder: Encoder | Scorer, folder: Path, embed: Callable[[Encoder, Dataset], Embeddings]
     ) -> tuple[Scores, Embeddings]:
         """Scores and embeddings of the clips of a folder.
 
@@ -78,11 +85,11 @@ class Submission:
         rejection, clips = self.check(encoder), unlabelled(folder)
         rejected = {SILENCE, UNKNOWN} if rejection else set()
         words = [keyword for keyword in self.keywords if label(keyword) not in rejected]
-        scorer = ZeroShotClassifier(encoder, words, self.templates, self.average)
-        audio = embed(encoder, clips)
+        listener, scorer = readout_of(encoder, words, self.templates, self.average)
+        audio = embed(listener, clips)
         scores = scorer(audio)
-        if rejection:
-            fillers = filler_scores(audio.features, filler_vectors(encoder, scorer))
+        if rejection and isinstance(scorer, ZeroShotClassifier):
+            fillers = filler_scores(audio.features, filler_vectors(listener, scorer))
             scores = rejection(scores, fillers, self.labels)
         return scores, audio
 

@@ -17,10 +17,13 @@ from torch.nn import functional as F
 from kws_imagebind.encoders.base import Encoder, EncoderError, Scorer
 from kws_imagebind.encoders.cards import card_of
 from kws_imagebind.encoders.scorer import refuse_vectors
+from kws_imagebind.encoders.trained import TrainedNetwork
 from kws_imagebind.readouts.base import Average, HasFeatures, Readout, ScoreProtocol, Scores
 from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
 from kws_imagebind.text.keywords import check_keywords, label, parse_keywords
 from kws_imagebind.text.prompts import BARE
+
+LIKELIHOOD = ScoreProtocol("likelihood", readout="likelihood")
 
 
 class ScoredClips:
@@ -76,10 +79,9 @@ class LikelihoodReadout:
     [[-3.0, 4.0], [250.0, 0.5]]
     """
 
-    protocol = ScoreProtocol("likelihood", readout="likelihood")
-
-    def __init__(self, keywords: Sequence[str]) -> None:
+    def __init__(self, keywords: Sequence[str], protocol: ScoreProtocol = LIKELIHOOD) -> None:
         self.labels = tuple(label(keyword) for keyword in keywords)
+        self.protocol = protocol
 
     def __call__(self, audio: HasFeatures | Tensor, /) -> Scores:
         features = (audio if isinstance(audio, Tensor) else audio.features).double()
@@ -109,4 +111,11 @@ def readout_of(
     if templates is not None:
         raise EncoderError(f"'{encoder.name}' scores words and has no prompts; leave --template and --prompts out")
     checked = parse_keywords(keywords) if isinstance(keywords, str) else check_keywords(keywords)
-    return ScoredClips(encoder, checked), LikelihoodReadout(checked)
+    return ScoredClips(encoder, checked), LikelihoodReadout(checked, _protocol(encoder))
+
+
+def _protocol(scorer: Scorer) -> ScoreProtocol:
+    """A network that learnt its words from clips says so, and which clips they were."""
+    if not isinstance(scorer, TrainedNetwork):
+        return LIKELIHOOD
+    return ScoreProtocol(scorer.kind, readout=scorer.run.network, support=scorer.support)

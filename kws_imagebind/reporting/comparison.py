@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
 from kws_imagebind.metrics.intervals import Interval, proportion_by_speaker, wilson
 from kws_imagebind.metrics.paired import PairedComparison, compare_paired, holm, p_text
 from kws_imagebind.reporting.predictions import Prediction, PredictionsError, one_spelling
+
+# What a run can be, as `reporting.protocol.described` begins.
+SORTS = ("zero-shot", "not zero-shot", "few-shot", "probe", "supervised", "likelihood")
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class Comparison:
         left_out: clips that are not in every run.
         speakers: how many people spoke; 0 where that is unknown.
         warnings: what a reader should know before believing the differences.
+        kinds: what each run is, such as "zero-shot" or "supervised: learnt from these words", where that is known.
     """
 
     accuracies: Mapping[str, Interval]
@@ -77,6 +81,7 @@ class Comparison:
     left_out: int
     speakers: int
     warnings: tuple[str, ...] = ()
+    kinds: Mapping[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """The comparison for JSON."""
@@ -85,13 +90,17 @@ class Comparison:
             "left_out": self.left_out,
             "speakers": self.speakers,
             "accuracy": {name: interval.as_dict() for name, interval in self.accuracies.items()},
+            "kinds": dict(self.kinds),
             "pairs": [pair.as_dict() for pair in self.pairs],
             "warnings": list(self.warnings),
         }
 
     def __str__(self) -> str:
         width = max(len(name) for name in self.accuracies)
-        lines = [f"{name:<{width}}  {interval}" for name, interval in self.accuracies.items()]
+        lines = [
+            f"{name:<{width}}  {interval}" + (f"  {self.kinds[name]}" if name in self.kinds else "")
+            for name, interval in self.accuracies.items()
+        ]
         for pair in self.pairs:
             lines += ["", f"{pair.first} less {pair.second}", *_lines(pair, len(self.pairs))]
         how = (
@@ -107,7 +116,9 @@ class Comparison:
 
 
 def compare(
-    runs: Mapping[str, Sequence[Prediction]], candidates: Mapping[str, Sequence[str]] | None = None
+    runs: Mapping[str, Sequence[Prediction]],
+    candidates: Mapping[str, Sequence[str]] | None = None,
+    kinds: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Compares runs on the clips that all of them have.
 
@@ -115,6 +126,8 @@ def compare(
         runs: the predictions of each run, by its name; at least two.
         candidates: the words that a run chose from, by the run's name, where that is known. Fewer candidates
             are easier, so runs with different candidates get a warning.
+        kinds: what each run is, where that is known, in words that begin with one of `SORTS`; runs of different sorts
+            get a warning.
 
     Raises:
         PredictionsError: there are fewer than two runs, they share no clip, or they disagree on what a clip says.
@@ -148,7 +161,8 @@ def compare(
         n=len(shared),
         left_out=len(every) - len(shared),
         speakers=len(set(speakers)) if speakers else 0,
-        warnings=tuple(_other_candidates(runs, candidates)),
+        warnings=(*_other_candidates(runs, candidates), *_other_kinds(kinds or {})),
+        kinds=dict(kinds or {}),
     )
 
 
@@ -171,6 +185,19 @@ def _other_candidates(runs: Mapping[str, Sequence[Prediction]], candidates: Mapp
                 "in one of them only): fewer candidates are easier, so the difference is not due to the encoders alone"
             )
     return found
+
+
+def _other_kinds(kinds: Mapping[str, str]) -> list[str]:
+    """A warning where runs that learnt from labelled clips stand beside others."""
+    sorts: dict[str, list[str]] = {}
+    for name, kind in kinds.items():
+        sorts.setdefault(next((sort for sort in SORTS if kind.startswith(sort)), kind), []).append(name)
+    if len(sorts) < 2:
+        return []
+    told = "; ".join(f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} {sort}" for sort, names in sorts.items())
+    return [
+        f"these runs are of different kinds ({told}): a difference between kinds is also that of what they learnt from"
+    ]
 
 
 def _one_spelling(

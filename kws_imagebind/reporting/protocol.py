@@ -5,6 +5,7 @@ from __future__ import annotations
 from kws_imagebind.reporting.results import ZERO_SHOT, Protocol, Results, saw_speech_commands
 
 NOT_RECORDED = "not recorded"
+SUPERVISED = "supervised"
 _SAW = "the encoder was trained on Speech Commands"
 
 
@@ -34,6 +35,8 @@ def described(results: Results | None) -> str:
     if made_by.kind == ZERO_SHOT:
         return _zero_shot(results)
     text = _learnt(made_by)
+    if made_by.kind == SUPERVISED:  # the whole network learnt, and the text says from what
+        return text
     return f"{text}; {_SAW}" if saw_speech_commands(results.trained_on) else text
 
 
@@ -47,7 +50,7 @@ def _zero_shot(results: Results) -> str:
 
 def _learnt(protocol: Protocol) -> str:
     """A read-out or a network that learnt, and from how many clips."""
-    if protocol.kind == "supervised":
+    if protocol.kind == SUPERVISED:
         return f"supervised: learnt from these words{_clips(protocol.support, ', ')}"
     if protocol.kind == "probe":
         return f"probe: a classifier learnt from labelled clips of these words{_clips(protocol.support, ', ')}"

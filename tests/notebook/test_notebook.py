@@ -34,6 +34,7 @@ from scripts import notebook as keeper
 ROOT = Path(__file__).parents[2]
 MAIN = ROOT / "KWS-ImageBind.ipynb"
 EXAMPLE = ROOT / "examples" / "helpers.ipynb"
+SUPERVISED = ROOT / "examples" / "supervised.ipynb"
 LONGEST_CELL, LONGEST_LINE = 12, 92  # lines, and letters that Colab shows without scrolling
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 
@@ -67,7 +68,7 @@ def figures(notebook: NotebookNode) -> list[str]:
     return [each["drawn_from"] for each in kept]
 
 
-@pytest.fixture(scope="module", params=[MAIN, EXAMPLE], ids=["main", "example"])
+@pytest.fixture(scope="module", params=[MAIN, EXAMPLE, SUPERVISED], ids=["main", "example", "supervised"])
 def kept(request: pytest.FixtureRequest) -> NotebookNode:
     return read(request.param)
 
@@ -260,6 +261,13 @@ def test_a_figure_of_other_numbers_is_another_figure() -> None:
 def test_the_example_runs_from_its_folder(installed: Path) -> None:
     found = keeper.execute(read(EXAMPLE), EXAMPLE.parent)
     assert texts(found) == texts(read(EXAMPLE)), "run `make notebook`"
+
+
+def test_training_runs_from_its_folder_to_a_number_above_chance(installed: Path) -> None:
+    pytest.importorskip("lightning", reason="training needs the extra 'supervised'")
+    for notebook in (read(SUPERVISED), keeper.execute(read(SUPERVISED), SUPERVISED.parent)):
+        (line,) = [line for line in "".join(texts(notebook)).splitlines() if line.startswith("supervised ")]
+        assert float(line.split()[1]) >= 30 and "n = 20" in line  # chance is 10 %
 
 
 def test_other_settings_run_too_and_without_scikit_learn_the_map_is_one_plain_sentence(tmp_path: Path) -> None:

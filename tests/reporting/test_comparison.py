@@ -45,6 +45,19 @@ def test_the_tests_are_statsmodels_and_holms_correction_is_over_all_pairs() -> N
     assert "good less poor" in str(found) and "by Holm of 3" in str(found) and "12 speakers" in str(found)
 
 
+def test_runs_that_learnt_from_clips_are_never_mixed_up_with_those_that_did_not() -> None:
+    runs = {"net": run(0.9, 0), "few": run(0.8, 1), "bare": run(0.6, 2)}
+    texts = {"net": "supervised: learnt from these words, 9 clips", "few": "few-shot, 5 clips a word, mean of 10 draws",
+             "bare": "zero-shot read-out: the words are given as text"}  # fmt: skip
+    found = compare(runs, kinds=texts)
+    assert found.as_dict()["kinds"] == texts and all(text in str(found) for text in texts.values())
+    (warning,) = found.warnings
+    assert "(net is supervised; few is few-shot; bare is zero-shot)" in warning
+    alike = {"few": "few-shot, one draw", "bare": "few-shot, 5 clips a word"}
+    assert not compare({name: runs[name] for name in alike}, kinds=alike).warnings
+    assert not compare({name: runs[name] for name in alike}).warnings
+
+
 def test_words_won_and_lost_add_up() -> None:
     pair = compare({"a": run(0.9, 0), "b": run(0.7, 1)}).pairs[0]
     assert sum(word[1] for word in pair.words) == pair.paired.only_first
