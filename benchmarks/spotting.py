@@ -34,7 +34,8 @@ from kws_imagebind.datasets.waveforms import load_utterance
 from kws_imagebind.encoders.confidence import THRESHOLD
 from kws_imagebind.encoders.phonebind import PhoneBindEncoder
 from kws_imagebind.metrics.roc import auroc_interval
-from kws_imagebind.spotting.detect import Detector, Hit
+from kws_imagebind.spotting.detect import Detector
+from kws_imagebind.spotting.hits import Hit
 from kws_imagebind.text.fillers import FILLERS
 from kws_imagebind.text.phonemes import lookup
 from kws_imagebind.text.tasks import COMMANDS, SILENCE

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from kws_imagebind.readouts.base import Scores
     from kws_imagebind.readouts.enrolment import Enrolment, enrol
     from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
-    from kws_imagebind.spotting.detect import Hit, detect
+    from kws_imagebind.spotting.detect import detect
+    from kws_imagebind.spotting.hits import Hit
     from kws_imagebind.spotting.rank import spot
+    from kws_imagebind.spotting.stream import Listener
 
 _HOMES = {
     "AudioError": "audio.signal",
@@ -33,8 +35,9 @@ _HOMES = {
     "load_encoder": "encoders",
     "Evaluation": "evaluation.evaluate",
     "evaluate": "evaluation.evaluate",
+    "Hit": "spotting.hits",
+    "Listener": "spotting.stream",
     "mteb_model": "evaluation.mteb_model",
-    "Hit": "spotting.detect",
     "detect": "spotting.detect",
     "spot": "spotting.rank",
     "Interval": "metrics.intervals",
@@ -53,6 +56,7 @@ __all__ = [
     "Evaluation",
     "Hit",
     "Interval",
+    "Listener",
     "Scores",
     "Utterance",
     "ZeroShotClassifier",

@@ -13,26 +13,72 @@ from torch import Tensor
 from kws_imagebind.audio.signal import AudioError
 
 
+class Resampler:
+    """Blocks that follow each other -> the same stream at another sample rate, as `resample` of all of it in one.
+
+    Each block is resampled with some of its neighbours around it, so that there is no seam.
+
+    >>> resampler = Resampler(48_000, 16_000)
+    >>> blocks = [resampler.add(torch.ones(100)) for _ in range(30)]
+    >>> sum(len(block) for block in blocks) + len(resampler.finish())
+    1000
+
+    Args:
+        from_rate: hertz.
+        to_rate: hertz.
+    """
+
+    def __init__(self, from_rate: int, to_rate: int) -> None:
+        self.from_rate, self.to_rate = from_rate, to_rate
+        ratio = Fraction(to_rate, from_rate).limit_denominator(3000)
+        self._step, self._out = ratio.denominator, ratio.numerator  # so many samples become so many
+        # The filter reaches six zero crossings of the lower rate to either side.
+        self._margin = self._step * math.ceil(8 * max(1.0, from_rate / to_rate) / self._step + 1)
+        self._least = from_rate // 20  # samples that are worth resampling: blocks may be very short
+        self._new: list[Tensor] = []
+        self._held, self._before = torch.zeros(0), 0  # what is not given out yet, after `before` samples that were
+
+    def add(self, block: Tensor) -> Tensor:
+        """What is ready with a block (samples,): it may be nothing, or more than the block alone."""
+        if self.from_rate == self.to_rate:
+            return block
+        self._new.append(block)
+        if sum(map(len, self._new)) < self._least:
+            return torch.zeros(0)
+        held, before = self._joined(), self._before
+        ready = (len(held) - before - self._margin) // self._step
+        if ready < 1:
+            return torch.zeros(0)
+        given = self._resampled(before // self._step + ready)
+        kept = max(0, before + ready * self._step - self._margin)
+        self._held, self._before = held[kept:].clone(), before + ready * self._step - kept
+        return given
+
+    def finish(self) -> Tensor:
+        """The rest of the stream, after which another may begin."""
+        given = torch.zeros(0)
+        if len(self._joined()) > self._before:
+            given = self._resampled(None)
+        self._held, self._before = torch.zeros(0), 0
+        return given
+
+    def _joined(self) -> Tensor:
+        self._held, self._new = torch.cat([self._held, *self._new]), []
+        return self._held
+
+    def _resampled(self, end: int | None) -> Tensor:
+        stop = None if end is None else end * self._out
+        return resample(self._held, self.from_rate, self.to_rate)[self._before // self._step * self._out : stop]
+
+
 def resample_blocks(blocks: Iterator[Tensor], from_rate: int, to_rate: int) -> Iterator[Tensor]:
     """As `resample` of all blocks in one, for which each is resampled with some of its neighbours around it."""
-    if from_rate == to_rate:
-        yield from blocks
-        return
-    ratio = Fraction(to_rate, from_rate).limit_denominator(3000)
-    step, out = ratio.denominator, ratio.numerator  # so many samples become so many
-    # The filter reaches six zero crossings of the lower rate to either side.
-    margin = step * math.ceil(8 * max(1.0, from_rate / to_rate) / step + 1)
-    held, before = torch.zeros(0), 0  # what is not given out yet, after `before` samples that were
+    resampler = Resampler(from_rate, to_rate)
     for block in blocks:
-        held = torch.cat([held, block])
-        ready = (len(held) - before - margin) // step
-        if ready < 1:
-            continue
-        yield resample(held, from_rate, to_rate)[before // step * out : (before // step + ready) * out]
-        kept = max(0, before + ready * step - margin)
-        held, before = held[kept:], before + ready * step - kept
-    if len(held) > before:
-        yield resample(held, from_rate, to_rate)[before // step * out :]
+        if len(given := resampler.add(block)):
+            yield given
+    if len(given := resampler.finish()):
+        yield given
 
 
 def resample(waveform: Tensor, from_rate: int, to_rate: int) -> Tensor:

@@ -21,7 +21,10 @@ from kws_imagebind.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from kws_imagebind.spotting.detect import Hit
+    from kws_imagebind.encoders import Encoder
+    from kws_imagebind.spotting.detect import Detector
+    from kws_imagebind.spotting.explain import Explanation
+    from kws_imagebind.spotting.hits import Hit
 
 
 def add_spot(commands: argparse._SubParsersAction) -> None:
@@ -38,6 +41,14 @@ def add_spot(commands: argparse._SubParsersAction) -> None:
     )
     command.add_argument("--top", type=positive, metavar="N", help="of the ranks only the N best")
     command.add_argument("--threshold", type=_share, metavar="S", help="the least score of a word found (default 0.5)")
+    command.add_argument(
+        "--explain",
+        nargs="?",
+        type=_seconds,
+        const=-1.0,
+        metavar="TIME",
+        help="say what was heard where each word fits best, or about TIME in seconds",
+    )
     add_encoder_options(command)
     command.add_argument("--json", action="store_true", help="print JSON, one object a recording and line")
 
@@ -49,6 +60,16 @@ def _share(text: str) -> float:
         number = -1.0
     if not 0 <= number <= 1:
         raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got '{text}'")
+    return number
+
+
+def _seconds(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected seconds from the start, such as 12.5, got '{text}'")
     return number
 
 
@@ -111,6 +132,9 @@ def _spot(arguments: argparse.Namespace) -> int:
     code = 0
     for recording in arguments.recordings:
         try:
+            if arguments.explain is not None:
+                _explain(recording, encoder, detector(), arguments.explain, arguments.json)
+                continue
             ranks, hits = hear(recording)
         except AudioError as error:  # the other recordings still get their answer
             say(f"kws-imagebind spot: {error}")
@@ -137,6 +161,32 @@ def _tell(
         if hits is not None:
             say(f"kws-imagebind spot: {recording}: no word scores {_limits(thresholds)} or more; the best cosines are")
         _print_ranks(ranks)
+
+
+def _explain(recording: Path, encoder: Encoder, detector: Detector, at: float, as_json: bool) -> None:
+    """Where each word fits best, and why it is a hit or none."""
+    from kws_imagebind.spotting.explain import explain
+
+    found = explain(recording, encoder, detector, None if at < 0 else at)
+    if as_json:
+        told = [{"word": each.word, "time": round(each.time, 3), **_rounded(each)} for each in found]
+        print(json.dumps({"recording": str(recording), "explained": told}))
+        return
+    width = max(len(each.word) for each in found)
+    for each in found:
+        heard = f", heard /{each.sounds}/" if each.sounds else ""
+        print(
+            f"{_clock(each.time):>8}  {each.word:<{width}}  {each.score:.2f} of {each.threshold:g}: {each.reason} "
+            f"(cosine {each.cosine:.2f}, other words {each.others:.2f}, {each.level:.0f} dB){heard}"
+        )
+
+
+def _rounded(each: Explanation) -> dict[str, Any]:
+    return {
+        "score": round(each.score, 4), "threshold": each.threshold, "cosine": round(each.cosine, 4),
+        "others": round(each.others, 4), "best": each.best, "sounds": each.sounds, "level": round(each.level, 1),
+        "reason": each.reason,
+    }  # fmt: skip
 
 
 def _limits(thresholds: dict[str, float]) -> str:

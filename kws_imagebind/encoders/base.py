@@ -9,7 +9,8 @@ from typing import Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor
 
-from kws_imagebind.encoders.confidence import Confidence
+from kws_imagebind.audio.mel import MelConfig
+from kws_imagebind.encoders.confidence import Confidence, SpeechConfidence
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -129,6 +130,39 @@ class WindowEncoder(Protocol):
         Raises:
             EncoderError: it was never fitted for its weights.
         """
+        ...
+
+
+@runtime_checkable
+class FrameEncoder(Protocol):
+    """A `WindowEncoder` that hears frames, which windows that overlap can share, and spells what it hears.
+
+    Attributes:
+        sample_rate: in hertz.
+        window: seconds that it hears at once.
+        front_end: how long a frame is, and how far apart frames are; a tenth of a second is a whole number of them.
+        spelled: (times, symbols) of a window's spelling.
+    """
+
+    sample_rate: int
+    window: float
+    front_end: MelConfig
+    spelled: tuple[int, int]
+
+    def mel(self, waveform: Tensor) -> Tensor:
+        """(samples,) -> (frames, mels): whole frames, each of which depends on its own samples alone."""
+        ...
+
+    def encode_mel(self, windows: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, frames, mels) -> (n, dim) as `encode_audio` gives, and (n, times, symbols) log-probabilities of CTC."""
+        ...
+
+    def pronunciations(self, text: str) -> tuple[tuple[str, ...], ...]:
+        """Each way to say a text, in phonemes."""
+        ...
+
+    def speech_confidence(self) -> SpeechConfidence | None:
+        """What cosines and spellings are worth in running speech; None if it was never fitted for its weights."""
         ...
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from kws_imagebind.files import check_bundled, whole
 
 NEAREST = 10  # of the fillers, whose mean stands for how well a sound fits other words
 THRESHOLD = 0.5  # where a word is taken to be said, unless a user says otherwise
+LONG = 8.0  # phonemes, from which more do not count
 SUFFIX = ".confidence.json"  # in the place of the weights' own
 BUNDLED = Path(__file__).parents[1] / "weights" / f"phonebind{SUFFIX}"
 
@@ -81,3 +82,61 @@ class Confidence:
             part.write_text(
                 json.dumps({"weights": weights, **asdict(self), **notes}, indent=2) + "\n", encoding="utf-8"
             )
+
+
+@dataclass(frozen=True)
+class SpeechConfidence:
+    """How sure it is that a keyword was said in running speech, which is full of words that are nearly it.
+
+    The logistic of a weighted sum, with the spread of the cosines with fillers, which tells speech from noise, and with
+    how well the keyword's sounds are spelled one after another (`spotting.spelling`), for each of them. A longer word
+    is easier to tell from others, so its number of phonemes, up to `LONG`, moves the threshold.
+
+    >>> sure = SpeechConfidence(keyword=20.0, fillers=-10.0, spread=0.0, spelling=1.0, phonemes=0.1, bias=-8.0)
+    >>> [round(float(sure(*map(torch.tensor, (0.6, 0.4, 0.1, match, 6.0)))), 2) for match in (-0.5, -20.0)]
+    [0.63, 0.06]
+    """
+
+    keyword: float
+    fillers: float
+    spread: float
+    spelling: float
+    phonemes: float
+    bias: float
+
+    def __call__(self, keyword: Tensor, fillers: Tensor, spread: Tensor, match: Tensor, phonemes: Tensor) -> Tensor:
+        """Numbers from 0 to 1, of shapes that fit each other.
+
+        Args:
+            keyword: cosines with the keyword.
+            fillers: the mean cosine with the `NEAREST` best fillers.
+            spread: the standard deviation of the cosines with the fillers.
+            match: `Speller`'s, at most 0.
+            phonemes: how many the keyword has, at least 1.
+        """
+        return torch.sigmoid(
+            self.keyword * keyword
+            + self.fillers * fillers
+            + self.spread * spread
+            + self.spelling * match / phonemes
+            + self.phonemes * phonemes.clamp_max(LONG)
+            + self.bias
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> SpeechConfidence | None:
+        """The numbers under "speech" in a file that `Confidence.read` has read; None if it holds none.
+
+        Raises:
+            ConfidenceError: they are damaged.
+        """
+        found = json.loads(path.read_text(encoding="utf-8")).get("speech")
+        if found is None:
+            return None
+        try:
+            numbers = cls(*(float(found[field.name]) for field in fields(cls)))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfidenceError(f"'{path}' does not hold the numbers of 'speech'; fit them again") from error
+        if not all(math.isfinite(number) for number in asdict(numbers).values()):
+            raise ConfidenceError(f"'{path}' holds a number that is not finite; fit them again")
+        return numbers

@@ -12,16 +12,26 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from kws_imagebind.audio.mel import mel_power
 from kws_imagebind.audio.signal import fit
 from kws_imagebind.encoders.base import PRECISIONS, EncoderError, check_waveforms, resolve_device
 from kws_imagebind.encoders.cards import Card
-from kws_imagebind.encoders.confidence import SUFFIX, Confidence, ConfidenceError
+from kws_imagebind.encoders.confidence import SUFFIX, Confidence, ConfidenceError, SpeechConfidence
 from kws_imagebind.files import FileProblem, bundled_digest, check_bundled, sha256
 from kws_imagebind.models import int8
 from kws_imagebind.models.letter_to_sound import WEIGHTS as LETTER_TO_SOUND
 from kws_imagebind.models.letter_to_sound import LetterToSound
-from kws_imagebind.models.phonebind import SAMPLES, PhoneBind, load, quantise
-from kws_imagebind.text.phonemes import TABLE, Pronunciation, combine, is_arpabet, lookup, parse_slashed, words
+from kws_imagebind.models.phonebind import SAMPLES, AudioTower, PhoneBind, features, load, quantise
+from kws_imagebind.text.phonemes import (
+    PHONEMES,
+    TABLE,
+    Pronunciation,
+    combine,
+    is_arpabet,
+    lookup,
+    parse_slashed,
+    words,
+)
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "phonebind.safetensors"
 # To be changed with anything on the way from a file to the tower: reading, resampling, `fit`, the front end.
@@ -61,6 +71,8 @@ class PhoneBindEncoder:
         if precision == "int8":
             quantise(self._model)
         self.dim = model.config.dim
+        self.front_end = model.config.front_end
+        self.spelled = (-(-self.front_end.frames(SAMPLES) // 3), len(PHONEMES) + 1)
         suffix = {"fp32": "", "int8": f"-int8-{int8.SCHEME}"}.get(precision, f"-{precision}")
         self.audio_fingerprint = f"{fingerprint}{suffix}"
         self.fingerprint = f"{self.audio_fingerprint}-{reading_fingerprint()}"
@@ -108,6 +120,19 @@ class PhoneBindEncoder:
         except (ConfidenceError, FileProblem) as error:
             raise EncoderError(str(error)) from error
 
+    def speech_confidence(self) -> SpeechConfidence | None:
+        """What cosines and spellings are worth in running speech; None if that was not fitted for its weights.
+
+        Raises:
+            EncoderError: the file is damaged.
+        """
+        self.confidence()  # which checks that the file is for these weights
+        path, _ = self._weights or (WEIGHTS, "")
+        try:
+            return SpeechConfidence.read(path.with_suffix(SUFFIX))
+        except ConfidenceError as error:
+            raise EncoderError(str(error)) from error
+
     def rejection(self) -> tuple[float, float]:
         """From which thresholds on a clip says nothing or another word, as was fitted for its weights.
 
@@ -134,6 +159,31 @@ class PhoneBindEncoder:
         heard = self._model.features(batch)
         with self._autocast():
             return self._model.audio(heard)[0].float().cpu()
+
+    @property
+    def audio_tower(self) -> AudioTower:
+        """The network from log-mels to vectors and spellings, as it is used here."""
+        return self._model.audio
+
+    @torch.inference_mode()
+    def mel(self, waveform: Tensor) -> Tensor:
+        """(samples,) -> (frames, mels): the power of whole frames, each of which depends on its own samples alone."""
+        return mel_power(waveform[None].to(self._device, torch.float32), self.front_end)[0].T.cpu()
+
+    @torch.inference_mode()
+    def encode_mel(self, windows: Tensor) -> tuple[Tensor, Tensor]:
+        """Windows of `mel` frames, each as long as `window`, as `encode_audio` encodes their sound; and their spelling.
+
+        Args:
+            windows: (n, frames, mels).
+
+        Returns:
+            (n, dim) vectors, and (n, frames / 3, phonemes + 1) the logarithm of how likely each of `PHONEMES` is at a
+            time, after that of none of them (CTC).
+        """
+        with self._autocast():
+            vectors, spelling = self._model.audio(features(windows.transpose(1, 2).to(self._device)))
+        return vectors.float().cpu(), spelling.float().log_softmax(-1).cpu()
 
     @torch.inference_mode()
     def encode_text(self, texts: Sequence[str]) -> Tensor:

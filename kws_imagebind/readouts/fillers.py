@@ -7,23 +7,26 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kws_imagebind.encoders.base import Encoder
-from kws_imagebind.readouts.enrolment import Enrolment
+from kws_imagebind.readouts.base import Readout
 from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
 from kws_imagebind.text.fillers import FILLERS
 
 NEAR = 0.7  # cosine; a filler that sounds so much like a keyword says nothing against it
 
 
-def filler_vectors(encoder: Encoder, scorer: ZeroShotClassifier | Enrolment) -> Tensor:
+def filler_vectors(encoder: Encoder, scorer: Readout) -> Tensor:
     """(fillers, dim): the vectors of the filler words that are not keywords and do not sound like one.
 
     Where an encoder finds every filler near a keyword, as one with a narrow space of texts does, all that are not
     keywords stay.
     """
+    templates = scorer.protocol.templates or None
     keywords = {label.casefold() for label in scorer.labels}
     words = [word for word in FILLERS if word not in keywords]
-    others = ZeroShotClassifier(encoder, words, scorer.protocol.templates, scorer.protocol.average).weights
-    apart = (others @ F.normalize(scorer.weights, dim=1).T).amax(1) < NEAR
+    others = ZeroShotClassifier(encoder, words, templates, scorer.protocol.average).weights
+    weights = getattr(scorer, "weights", None)
+    cosines = scorer(others).values if weights is None else others @ F.normalize(weights, dim=1).T
+    apart = cosines.amax(1) < NEAR
     return others[apart] if apart.any() else others
 
 

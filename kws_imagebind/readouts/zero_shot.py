@@ -29,6 +29,7 @@ class ZeroShotClassifier:
 
     Attributes:
         labels: the keywords' labels.
+        spoken: what is said of each keyword: a word, or ARPAbet between slashes.
         templates: the prompts' templates.
         protocol: zero-shot, with these templates.
         weights: (variants, dim) the prompts' vectors; a keyword has one for each way to say it.
@@ -56,6 +57,7 @@ class ZeroShotClassifier:
             raise PromptError(f"unknown average '{average}'; available: {', '.join(AVERAGES)}")
         checked = parse_keywords(keywords) if isinstance(keywords, str) else check_keywords(keywords)
         self.labels = tuple(label(keyword) for keyword in checked)
+        self.spoken = tuple(spoken(keyword) for keyword in checked)
         self.templates = _templates(encoder, templates)
         self.protocol = ScoreProtocol(templates=self.templates, average=average)
         texts: list[str] = []

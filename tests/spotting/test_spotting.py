@@ -18,8 +18,9 @@ import kws_imagebind as kws
 from kws_imagebind.cli import main
 from kws_imagebind.encoders.confidence import Confidence, ConfidenceError
 from kws_imagebind.encoders.phonebind import WEIGHTS, PhoneBindEncoder
-from kws_imagebind.spotting.detect import APART, Detector, find_hits
-from kws_imagebind.spotting.windows import FAR_BELOW, HOP, Heard, _Loudness, _Rows, _smoothed, listen_to, smooth
+from kws_imagebind.spotting.detect import Detector, find_hits
+from kws_imagebind.spotting.hits import APART
+from kws_imagebind.spotting.windows import FAR_BELOW, HOP, Ear, Heard, Loudness, _Rows, listen_to, smooth
 from kws_imagebind.text.fillers import FILLERS
 from kws_imagebind.training.corpora.soundscape import Said, Soundscape, compose, extent
 from kws_imagebind.training.phonebind.confidence import SHARES, Examples, clips, fit
@@ -109,19 +110,18 @@ def test_every_tenth_of_a_second_is_the_middle_of_one_window() -> None:
     spotter = ToneSpotter()
     scorer = kws.ZeroShotClassifier(spotter, ["1020"])
     for seconds in (0.02, 0.1, 0.5, 1.0, 3.25):
-        heard = listen_to([torch.from_numpy(tone(1_020, seconds))], spotter, scorer, scorer.weights)
+        heard = listen_to([torch.from_numpy(tone(1_020, seconds))], Ear(spotter, scorer, scorer.weights))
         assert len(heard.keywords) == len(heard.levels) == int(seconds / HOP + 1e-6) + 1, seconds
         assert heard.seconds == pytest.approx(seconds)
 
 
-def test_rows_and_smoothing_in_place_give_the_numbers_of_all_at_once() -> None:
+def test_rows_give_the_numbers_of_all_at_once() -> None:
     draw = torch.Generator().manual_seed(0)
     parts = [torch.randn(count, 37, generator=draw) for count in (1, 64, 64, 900, 5_000, 3)]
     rows = _Rows(37)
     for part in parts:
         rows.add(part)
-    whole = torch.cat(parts)
-    assert torch.equal(rows.all(), whole) and torch.equal(_smoothed(rows.all()), smooth(whole))
+    assert torch.equal(rows.all(), torch.cat(parts))
 
 
 def test_words_of_the_sample_are_found_and_nothing_else(tmp_path: Path, encoder: PhoneBindEncoder) -> None:
@@ -170,18 +170,19 @@ def test_silence_and_noise_hold_no_word(
 def test_digital_silence_is_not_even_encoded() -> None:
     spotter = ToneSpotter()
     scorer = kws.ZeroShotClassifier(spotter, ["1020"])
-    heard = listen_to([torch.zeros(5 * RATE)], spotter, scorer, scorer.weights)
+    heard = listen_to([torch.zeros(5 * RATE)], Ear(spotter, scorer, scorer.weights))
     assert spotter.encoded == 0 and not heard.audible.any()
     with pytest.raises(kws.AudioError, match="without any sample"):
-        listen_to([], spotter, scorer, scorer.weights)
+        listen_to([], Ear(spotter, scorer, scorer.weights))
 
 
 def test_a_last_block_of_a_few_samples_is_heard_without_a_warning(tmp_path: Path) -> None:
     # pytest makes errors of warnings here; 50 samples are less than the hundredth of a second that is measured.
-    assert _Loudness(160).frames().shape == (0,)
-    loudness = _Loudness(160)
-    blocks = list(loudness.of([torch.randn(1_600), torch.randn(50), torch.randn(110)]))
-    assert [len(block) for block in blocks] == [1_600, 50, 110] and len(loudness.frames()) == 11
+    loudness = Loudness(RATE)
+    assert loudness.frames.shape == (0,)
+    for count, frames in ((1_600, 10), (50, 10), (110, 11)):
+        loudness.add(torch.randn(count))
+        assert len(loudness.frames) == frames
 
 
 def test_the_command_line_finds_nothing_in_silence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -226,29 +227,34 @@ def test_an_hour_needs_no_more_memory_than_a_minute() -> None:
 
     spotter = ToneSpotter()
     scorer = kws.ZeroShotClassifier(spotter, ["1020"])
-    listen_to(blocks(2), spotter, scorer, scorer.weights)
-    heard = listen_to(blocks(360), spotter, scorer, scorer.weights)
+    listen_to(blocks(2), Ear(spotter, scorer, scorer.weights))
+    heard = listen_to(blocks(360), Ear(spotter, scorer, scorer.weights))
     kept = heard.keywords.nbytes + heard.fillers.nbytes + heard.levels.nbytes + heard.frames.nbytes
     assert heard.seconds == 3600 and len(heard.levels) == 36_001 and kept < 2_500_000  # the sound takes 230 MB
 
 
-def heard_of(keywords: list[list[float]], level: float = -20.0) -> Heard:
-    count = len(keywords)
-    frames = np.full(round((count - 1) * HOP * 100), level, np.float32)
-    levels = np.full(count, level, np.float32)
-    return Heard((count - 1) * HOP, ("a", "b"), torch.tensor(keywords), torch.zeros(count), levels, frames)
+def heard_of(keywords: list[list[float]]) -> Heard:
+    count, values = len(keywords), torch.tensor(keywords)
+    frames = np.full(round((count - 1) * HOP * 100), -20.0, np.float32)
+    levels = np.full(count, -20.0, np.float32)
+    scores = SURE(values.amax(1).double(), torch.zeros(count)).numpy()
+    words = values.argmax(1).numpy()
+    zeros = torch.zeros(count)
+    return Heard((count - 1) * HOP, ("a", "b"), values, zeros, zeros, None, levels, frames, words, scores)
 
 
 def test_of_hits_that_are_too_near_the_best_stays() -> None:
     flat = [[0.0, 0.0] for _ in range(41)]
     for place, row in ((10, [0.8, 0.1]), (14, [0.1, 0.9]), (30, [0.7, 0.1])):
         flat[place] = row
-    hits = find_hits(heard_of(flat), SURE, 0.5, window=0.4)
-    assert [(hit.word, round((hit.start + hit.end) / 2, 1)) for hit in hits] == [("b", 1.4), ("a", 3.0)]
+    hits = find_hits(heard_of(flat), 0.5, window=0.4)
+    assert [(hit.word, round(hit.time, 1)) for hit in hits] == [("b", 1.4), ("a", 3.0)]
     assert round(APART / HOP) > 4  # else the first two would be apart
     assert hits[0].score == pytest.approx(1 / (1 + np.exp(-8.0)))
-    assert find_hits(heard_of(flat), SURE, 0.999, window=0.4) == hits[:1]
-    assert find_hits(heard_of(flat, level=-90.0), SURE, 0.5, window=0.4) == []
+    assert find_hits(heard_of(flat), 0.999, window=0.4) == hits[:1]
+    assert (
+        find_hits(heard_of(flat), {"a": 0.5, "b": 1.0}, window=0.4) == hits[1:]
+    )  # "a" at 1.0 s is within reach of "b" at 1.4
 
 
 def test_smoothing_is_a_running_mean() -> None:

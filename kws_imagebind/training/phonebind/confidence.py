@@ -28,7 +28,7 @@ from kws_imagebind.encoders.phonebind import WEIGHTS, PhoneBindEncoder
 from kws_imagebind.readouts.fillers import filler_scores, filler_vectors
 from kws_imagebind.readouts.rejection import Rejection, fit_rejection
 from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
-from kws_imagebind.spotting.windows import HOP, Heard, listen_to
+from kws_imagebind.spotting.windows import HOP, Ear, Heard, listen_to
 from kws_imagebind.text.tasks import COMMANDS
 from kws_imagebind.training.corpora.shards import SAMPLE_RATE
 from kws_imagebind.training.corpora.soundscape import Samples, Soundscape, compose
@@ -122,7 +122,7 @@ def gather(encoder: PhoneBindEncoder, root: Path, splits: Sequence[str] = SPLITS
     fillers, found = filler_vectors(encoder, scorer), []
     for split in splits:
         scene = compose(clips(root, split), noises(root))
-        heard = listen_to([torch.from_numpy(scene.samples)], encoder, scorer, fillers)
+        heard = listen_to([torch.from_numpy(scene.samples)], Ear(encoder, scorer, fillers))
         found.append(examples(heard, scene))
     return Examples(np.concatenate([each.cosines for each in found]), np.concatenate([each.kinds for each in found]))
 
