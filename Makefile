@@ -55,7 +55,7 @@ $(VENV)/.installed-demo: pyproject.toml | $(BIN)/python
 	touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-all: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --editable ".[plots,map,demo,notebook,supervised,train,vision,test,check]"
+	$(BIN)/python -m pip install --editable ".[plots,map,demo,notebook,supervised,train,video,vision,test,check]"
 	touch $@ $(VENV)/.installed $(VENV)/.installed-demo
 
 clean:

@@ -93,6 +93,7 @@ def importers(package: str) -> set[Path]:
         "sentence_transformers",
         "lightning",
         "timm",
+        "av",
     ],
 )
 def test_optional_packages_are_imported_by_one_file_each(package: str) -> None:

@@ -351,7 +351,9 @@ def _labelled(arguments: argparse.Namespace) -> tuple[Embeddings, list[Direction
 
     encoder, audio = _clips(arguments)
     pictures = _pictures(arguments.images, encoder, audio) if arguments.images else None
-    text = ZeroShotClassifier(encoder, audio.dataset.keywords, chosen_templates(arguments), arguments.average)
+    text = None
+    if getattr(encoder, "words", None) != ():  # an encoder that reads no texts at all
+        text = ZeroShotClassifier(encoder, audio.dataset.keywords, chosen_templates(arguments), arguments.average)
     return audio, directions(audio, text, *(pictures or ()))
 
 

@@ -10,6 +10,8 @@ from kws_imagebind.cli.options import CACHE, positive, say
 
 if TYPE_CHECKING:
     from kws_imagebind.datasets import Dataset
+    from kws_imagebind.training.correspondence.recipes import CorrespondenceRecipe
+    from kws_imagebind.training.correspondence.train import Material
     from kws_imagebind.training.supervised.recipes import Recipe
 
 
@@ -24,11 +26,15 @@ def add_train(commands: argparse._SubParsersAction) -> None:
     )
     command.set_defaults(run=_train)
     command.add_argument(
-        "network", metavar="NETWORK", help="residual, light-cnn, bc-resnet:TAU, imagenet:NAME or probe:ENCODER"
+        "network",
+        metavar="NETWORK",
+        help="residual, light-cnn, bc-resnet:TAU, imagenet:NAME or probe:ENCODER; or avenet, avolnet or l3net, which "
+        "learn from videos, or from recordings and drawn words, which picture and sound belong together",
     )
     command.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the run")
     _add_data(command)
     _add_recipe(command)
+    _add_correspondence(command)
     run = command.add_argument_group("run")
     run.add_argument("--seed", type=int, default=0, metavar="K", help="of everything that is random (default 0)")
     run.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, mps")
@@ -40,7 +46,7 @@ def add_train(commands: argparse._SubParsersAction) -> None:
         "--precision", choices=("fp32", "bf16"), default="fp32", help="bf16 is faster where the processor knows it"
     )
     run.add_argument("--no-report", action="store_true", help="leave the testing clips for 'evaluate --encoder DIR'")
-    run.add_argument("--json", action="store_true", help="print the content of run.json")
+    run.add_argument("--json", action="store_true", help="print the content of run.json, or the results")
     run.add_argument("--quiet", action="store_true", help="show no progress")
 
 
@@ -77,7 +83,88 @@ def _add_recipe(command: argparse.ArgumentParser) -> None:
     recipe.add_argument("--frozen", action="store_true", help="imagenet: learn only the classifier")
 
 
+def _add_correspondence(command: argparse.ArgumentParser) -> None:
+    pairs = command.add_argument_group("avenet, avolnet, l3net", "--data may be a folder of videos (extra 'video')")
+    pairs.add_argument(
+        "--size", choices=("small", "published"), help="a quarter of the channels (default), or the paper's"
+    )
+    pairs.add_argument("--begin", type=Path, metavar="DIR", help="avolnet: a run of avenet whose towers it begins with")
+    pairs.add_argument("--segments", nargs="+", type=Path, metavar="CSV", help="AudioSet's lists, to evaluate by")
+    pairs.add_argument("--ontology", type=Path, metavar="JSON", help="AudioSet's, for relevance by distance in it")
+
+
 def _train(arguments: argparse.Namespace) -> int:
+    from kws_imagebind.models.avenet import KINDS
+
+    if arguments.network in KINDS:
+        return _train_correspondence(arguments)
+    from kws_imagebind.training.supervised.recipes import TrainingError
+
+    _refuse(arguments, ("size", "begin", "segments", "ontology"), TrainingError)
+    return _train_supervised(arguments)
+
+
+def _refuse(arguments: argparse.Namespace, options: tuple[str, ...], error: type[Exception]) -> None:
+    """Says which options do not belong to a network."""
+    given = [f"--{name.replace('_', '-')}" for name in options if getattr(arguments, name)]
+    if given:
+        raise error(f"{', '.join(given)} does not go with '{arguments.network}'; leave it out")
+
+
+def _train_correspondence(arguments: argparse.Namespace) -> int:
+    from dataclasses import replace
+
+    from kws_imagebind.encoders.avenet import read_correspondence_run
+    from kws_imagebind.training.correspondence.recipes import fitted, published, small
+    from kws_imagebind.training.correspondence.train import CorrespondencePlan, report, train
+    from kws_imagebind.training.supervised.recipes import TrainingError
+
+    supervised = ("patience", "balance", "front_end", "speed", "no_augmentation", "pretrained", "frozen")
+    _refuse(arguments, supervised, TrainingError)
+    if arguments.begin is not None:
+        if arguments.network != "avolnet":
+            _refuse(arguments, ("begin",), TrainingError)
+        read_correspondence_run(arguments.begin)  # or say now that there is none
+    recipe = (published if arguments.size == "published" else small)(arguments.network)
+    material = _material(arguments, recipe)
+    recipe = fitted(recipe, len(material.training)) if arguments.size != "published" else recipe
+    changes = {"epochs": arguments.epochs, "batch": arguments.batch_size, "rate": arguments.rate}
+    recipe = replace(recipe, **{name: value for name, value in changes.items() if value is not None})
+    say(f"{material.note}; {len(material.training):,} pairs to learn from")
+    plan = CorrespondencePlan(material, arguments.output, recipe, arguments.begin, arguments.seed, arguments.device)
+    train(plan, progress=not arguments.quiet)
+    say(f"wrote the run to {arguments.output}; 'index' and 'search' take it as --encoder {arguments.output}")
+    if material.testing is None or arguments.no_report:
+        return 0
+    result = report(plan)
+    print((arguments.output / "correspondence_results.json").read_text(encoding="utf-8") if arguments.json else result)
+    return 0
+
+
+def _material(arguments: argparse.Namespace, recipe: CorrespondenceRecipe) -> Material:
+    """Videos where --data holds any, or else recordings of words."""
+    from kws_imagebind.datasets.audio_visual import AudioVisualFolder, MomentConfig, Ontology, is_video, read_segments
+    from kws_imagebind.training.correspondence.train import reading_aloud, videos
+    from kws_imagebind.training.supervised.clips import split
+    from kws_imagebind.training.supervised.recipes import TrainingError
+
+    root = arguments.data
+    if root is not None and root.is_dir() and any(is_video(path) for path in root.rglob("*")):
+        segments = [each for path in arguments.segments or () for each in read_segments(path)]
+        ontology = Ontology.read(arguments.ontology) if arguments.ontology else None
+        config = MomentConfig(recipe.config.image, recipe.sound.sample_rate, recipe.sound.seconds)
+        return videos(
+            AudioVisualFolder(root, config), arguments.cache, segments, ontology, arguments.seed, arguments.share
+        )
+    if arguments.segments or arguments.ontology:
+        raise TrainingError("--segments and --ontology label videos, and --data holds none; leave them out")
+    dataset, more = _datasets(arguments)
+    return reading_aloud(
+        split(dataset, more, arguments.seed, arguments.share), recipe, arguments.cache, not arguments.quiet
+    )
+
+
+def _train_supervised(arguments: argparse.Namespace) -> int:
     from kws_imagebind.embeddings.map import MapError
     from kws_imagebind.models.networks import NETWORKS
     from kws_imagebind.training.supervised.artefacts import draw, report

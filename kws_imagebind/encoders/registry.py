@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+from kws_imagebind.encoders.avenet import AVENetEncoder, is_correspondence_run
 from kws_imagebind.encoders.base import Encoder, EncoderError, Scorer, check_encoder
 from kws_imagebind.encoders.trained import RUN, TrainedNetwork, is_run
 from kws_imagebind.registry import Entry, Registry, accepts
@@ -66,6 +67,12 @@ ENCODERS = Registry(
             "scores each word with a classical recogniser and its own English model; extra 'pocketsphinx'",
             "kws_imagebind.encoders.pocketsphinx:PocketSphinx",
         ),
+        Entry(
+            "avenet",
+            "avenet:DIR, a run of 'train avenet': sounds and pictures in one space, no texts",
+            "kws_imagebind.encoders.avenet:AVENetEncoder.from_folder",
+            takes_argument=True,
+        ),
     ),
     EncoderError,
 )
@@ -87,6 +94,8 @@ def load_encoder(name: str = "phonebind", device: str = "auto", precision: str =
     """
     if is_run(name):
         return _made(name, partial(TrainedNetwork.from_folder, Path(name)), {"device": device, "precision": precision})
+    if is_correspondence_run(name):
+        return _made(name, partial(AVENetEncoder.from_folder, name), {"device": device, "precision": precision})
     if Path(name).is_dir() and name not in ENCODERS:
         raise EncoderError(f"'{name}' is a folder without {RUN}, so it holds no finished training; 'train' makes one")
     found = ENCODERS.find(name)

@@ -116,7 +116,7 @@ def fit(loop: Loop) -> list[Epoch]:
         KeyboardInterrupt: the user stopped it; it goes on from the last checkpoint.
     """
     learner, kept = _Learner(loop), _Kept(loop)
-    with _quiet(), _full_disk(loop.folder):
+    with quiet(), _full_disk(loop.folder):
         trainer = _trainer(loop, kept)
         last = loop.folder / CHECKPOINTS / LAST
         batches = _Batches(loop)
@@ -443,7 +443,7 @@ class _Kept(pl.Callback if pl else object):  # type: ignore[misc]
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without Lightning's notices, which speak to programmers of loops."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
     levels = [each.level for each in loggers]
