@@ -17,9 +17,10 @@ test: $(VENV)/.installed-all  ## the test suite, offline
 	$(BIN)/python -m pytest -n 2
 
 # In a second step: where transformers is installed, torchmetrics imports it, and every command starts some seconds later.
-EXTRAS       := pocketsphinx,transformers,sentence-transformers,glap,mteb,scale
+EXTRAS       := pocketsphinx,transformers,sentence-transformers,glap,mteb,scale,export,imagenet
 EXTRAS_TESTS := tests/encoders/test_checkpoints.py tests/encoders/test_glap.py tests/encoders/test_pocketsphinx.py \
-                tests/evaluation/test_mteb_model.py tests/embeddings/test_executors.py tests/embeddings/test_table.py
+                tests/evaluation/test_mteb_model.py tests/embeddings/test_executors.py tests/embeddings/test_table.py \
+                tests/spotting/test_export.py tests/cli/test_listening.py tests/models/test_networks.py
 test-extras: $(VENV)/.installed-all  ## installs the large extras and runs their tests, which `make test` skips without them
 	$(BIN)/python -m pip install --quiet --editable ".[$(EXTRAS)]"
 	$(BIN)/python -m pytest -n 2 $(EXTRAS_TESTS)

@@ -67,6 +67,7 @@ class EnrolledWord:
         threshold: the least score, from 0 to 1, at which it is taken to be said.
         gain: of cosines with the examples, and
         offset: added to them, so that they compare with those with the text.
+        spoken: what is said: the word, or ARPAbet between slashes.
     """
 
     label: str
@@ -77,6 +78,7 @@ class EnrolledWord:
     threshold: float = THRESHOLD
     gain: float = 1.0
     offset: float = 0.0
+    spoken: str = ""
 
     def prototypes(self, hold: float) -> Tensor:
         """(variants, dim) the weights of the word; its text vectors where there are no examples."""
@@ -114,6 +116,7 @@ class Enrolment:
         templates: of the prompts.
         average: of several templates.
         labels: of the words.
+        spoken: what is said of each.
         protocol: few-shot, or zero-shot where no word has an example.
     """
 
@@ -124,10 +127,12 @@ class Enrolment:
     templates: tuple[str, ...] = ()
     average: Average = "embedding"
     labels: tuple[str, ...] = field(init=False, compare=False)
+    spoken: tuple[str, ...] = field(init=False, compare=False)
     protocol: ScoreProtocol = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", tuple(word.label for word in self.words))
+        object.__setattr__(self, "spoken", tuple(word.spoken for word in self.words))
         counts = {len(word.audio) for word in self.words}
         support = tuple(clip for word in self.words for clip in word.clips)
         object.__setattr__(
@@ -268,6 +273,7 @@ class Enrolment:
             "words": [
                 {
                     "label": word.label,
+                    "spoken": word.spoken,
                     "threshold": word.threshold,
                     "gain": word.gain,
                     "offset": word.offset,
@@ -352,6 +358,7 @@ def enrol(
                 tuple(each[1] for each in heard),
                 tuple(each[2] for each in heard),
                 limits.get(name.casefold(), THRESHOLD),
+                spoken=text.spoken[index],
             )
         )
     return Enrolment(_normalised(enrolled, encoder), encoder.name, _fingerprint(encoder), HOLD, text.templates, average)
@@ -466,4 +473,4 @@ def _word(about: dict[str, Any], index: int, tensors: dict[str, Tensor]) -> Enro
     finite = bool(text.isfinite().all() and audio.isfinite().all() and math.isfinite(gain) and math.isfinite(offset))
     if not (len(audio) == len(files) == len(clips) and finite and 0 <= threshold <= 1 and len(text)):
         raise ValueError("what is said of a word does not fit its vectors")
-    return EnrolledWord(str(about["label"]), text, audio, clips, files, threshold, gain, offset)
+    return EnrolledWord(str(about["label"]), text, audio, clips, files, threshold, gain, offset, str(about["spoken"]))

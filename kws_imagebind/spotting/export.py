@@ -26,6 +26,7 @@ from kws_imagebind.encoders.confidence import NEAREST, SpeechConfidence
 from kws_imagebind.encoders.phonebind import PhoneBindEncoder
 from kws_imagebind.files import whole
 from kws_imagebind.models.phonebind import SAMPLES, AudioTower, features
+from kws_imagebind.readouts.enrolment import Enrolment, Words, word_scorer
 from kws_imagebind.readouts.fillers import filler_vectors
 from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
 from kws_imagebind.spotting.hits import APART, Threshold, thresholds
@@ -77,18 +78,22 @@ class Spotter(nn.Module):
     """(n, 16000) waveforms at 16 kHz -> (n, words) cosines and (n, words) scores from 0 to 1, of each window alone."""
 
     weights: Tensor
+    bias: Tensor
     fillers: Tensor
     phonemes: Tensor
     variants: Tensor
     readings: Tensor
 
-    def __init__(self, encoder: PhoneBindEncoder, readout: ZeroShotClassifier, numbers: SpeechConfidence) -> None:
+    def __init__(
+        self, encoder: PhoneBindEncoder, readout: ZeroShotClassifier | Enrolment, numbers: SpeechConfidence
+    ) -> None:
         super().__init__()
         self.front_end = FrontEnd(encoder.front_end)
         self.tower: AudioTower = encoder.audio_tower
         self._numbers = numbers
         self._speller = Speller([encoder.pronunciations(text) for text in readout.spoken])
         self.register_buffer("weights", readout.weights.T.contiguous())
+        self.register_buffer("bias", getattr(readout, "bias", torch.zeros(len(readout.weights))))
         self.register_buffer("fillers", filler_vectors(encoder, readout).T.contiguous())
         self.register_buffer("phonemes", self._speller.phonemes)
         self.register_buffer("variants", _padded(readout.owners.tolist(), len(readout.labels)))
@@ -97,7 +102,7 @@ class Spotter(nn.Module):
     def forward(self, waveforms: Tensor) -> tuple[Tensor, Tensor]:
         peak = waveforms.abs().amax(-1, keepdim=True).clamp_min(1e-5)
         vectors, spelling = self.tower(features(self.front_end(waveforms / peak)))
-        cosines = (vectors @ self.weights)[:, self.variants].amax(2)
+        cosines = (vectors @ self.weights + self.bias)[:, self.variants].amax(2)
         others = vectors @ self.fillers
         nearest = others.topk(min(NEAREST, self.fillers.shape[1]), dim=1).values.mean(1, keepdim=True)
         middle = others - others.mean(1, keepdim=True)
@@ -124,7 +129,7 @@ class Exported:
 
 def export(
     encoder: PhoneBindEncoder,
-    words: Sequence[str] | ZeroShotClassifier,
+    words: Words | ZeroShotClassifier | Enrolment | os.PathLike[str],
     path: str | os.PathLike[str],
     threshold: Threshold | None = None,
     int8: bool = False,
@@ -155,7 +160,7 @@ def export(
     numbers = encoder.speech_confidence()
     if numbers is None:
         raise EncoderError("what the scores of these weights are worth in running speech was not fitted")
-    readout = words if isinstance(words, ZeroShotClassifier) else ZeroShotClassifier(encoder, words)
+    readout = words if isinstance(words, ZeroShotClassifier) else word_scorer(encoder, words)
     spotter = Spotter(encoder, readout, numbers).eval()
     model = onnx.load_model_from_string(_traced(spotter))
     if int8:
@@ -273,7 +278,7 @@ def _pack(onnx: Any, model: Any) -> None:
 
 
 def _metadata(
-    encoder: PhoneBindEncoder, readout: ZeroShotClassifier, threshold: Threshold | None, int8: bool
+    encoder: PhoneBindEncoder, readout: ZeroShotClassifier | Enrolment, threshold: Threshold | None, int8: bool
 ) -> Mapping[str, str]:
     least = thresholds(threshold, readout)
     said = {label: encoder.variants(text) for label, text in zip(readout.labels, readout.spoken, strict=True)}

@@ -75,6 +75,21 @@ def test_the_file_gives_pytorchs_cosines_and_scores(tmp_path: Path, encoder: Pho
     assert about["fingerprint"] == encoder.fingerprint and about["precision"] == ("int8" if int8 else "float32")
 
 
+def test_enrolled_words_are_exported_with_their_examples(tmp_path: Path, encoder: PhoneBindEncoder) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    from kws_imagebind.spotting.export import export, session_of
+
+    sample = Path(__file__).parents[2] / "sample"
+    words = kws.enrol(encoder, {"yes": sorted((sample / "yes").glob("*.wav"))[:2], "no": ()}, {"yes": 0.6})
+    made = export(encoder, words, tmp_path / "spotter.onnx")
+    _, windows = sample_windows(20)
+    cosines, _ = session_of(made.path).run(None, {"waveforms": windows.numpy()})
+    assert np.abs(cosines - words(encoder.encode_audio(list(windows))).values.numpy()).max() < 1e-4
+    about = session_of(made.path).get_modelmeta().custom_metadata_map
+    assert json.loads(about["thresholds"]) == {"yes": 0.6, "no": 0.5}
+
+
 def test_the_example_finds_what_spot_finds(tmp_path: Path, encoder: PhoneBindEncoder) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnx")
