@@ -57,12 +57,13 @@ def _leaderboard(arguments: argparse.Namespace) -> int:
     if arguments.output:
         check_folder(arguments.output)
     board = leaderboard(arguments.encoders, request, (lambda message: None) if arguments.quiet else say)
+    if not board.rows:
+        reasons = "; ".join(f"{name}: {why}" for name, why in board.failed.items())
+        raise EncoderError(f"no encoder could be measured; {reasons}")
     print(json.dumps(board.as_dict(), ensure_ascii=False) if arguments.json else board)
     if arguments.output:
         written = board.save(arguments.output) + _report_beside(arguments.output)
         say(f"wrote {', '.join(path.name for path in written)} in {arguments.output}")
-    if not board.rows:
-        raise EncoderError("no encoder could be measured; the reasons stand above")
     return 0
 
 

@@ -59,7 +59,7 @@ def add_listen(commands: argparse._SubParsersAction) -> None:
     sound = command.add_argument_group("sound")
     sound.add_argument("--input", metavar="D", help="the microphone's number or a part of its name")
     sound.add_argument("--list-inputs", action="store_true", help="show the microphones and stop")
-    sound.add_argument("--rate", type=positive, default=16_000, metavar="HZ", help="of stdin (default 16000)")
+    sound.add_argument("--rate", type=_hertz, default=16_000, metavar="HZ", help="of stdin (default 16000)")
     sound.add_argument("--channels", type=positive, default=1, metavar="N", help="of stdin (default 1)")
     add_encoder_options(command)
 
@@ -91,6 +91,13 @@ def add_export(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--output", type=Path, required=True, metavar="FILE.onnx", help="where to write")
     command.add_argument("--int8", action="store_true", help="large layers in 8 bits: smaller, and a little less exact")
     command.add_argument("--threshold", action="append", metavar="S", help="as 'listen' takes them; kept in the file")
+
+
+def _hertz(text: str) -> int:
+    rate = int(text) if text.isdigit() else 0
+    if not 8_000 <= rate <= 192_000:
+        raise argparse.ArgumentTypeError(f"expected a sample rate from 8000 to 192000, got '{text}'")
+    return rate
 
 
 def _export(arguments: argparse.Namespace) -> int:
@@ -198,14 +205,21 @@ def pcm(source: BinaryIO, rate: int, channels: int) -> Iterator[NDArray[np.int16
     """Little-endian 16-bit samples from a pipe, (samples, channels) a block, as they come."""
     import numpy as np
 
-    width, held = 2 * channels, b""
+    from kws_imagebind.audio.signal import AudioError
+
+    width, held, first = 2 * channels, b"", True
     read = getattr(source, "read1", source.read)
     while data := read(max(width, rate // 10 * width)):
+        if first and data[:4] == b"RIFF":
+            raise AudioError("what comes on stdin is a WAV file; send raw 16-bit PCM, or use 'kws-imagebind spot FILE'")
+        first = False
         held += data
         whole = len(held) // width * width
         if whole:
             yield np.frombuffer(held[:whole], dtype="<i2").reshape(-1, channels).astype(np.int16)
         held = held[whole:]
+    if first:
+        raise AudioError("no sound came on stdin; expected raw 16-bit PCM, as 'arecord -t raw -f S16_LE' writes it")
 
 
 def _show_level(level: float, found: bool) -> None:
@@ -264,7 +278,6 @@ def _check_word(arguments: argparse.Namespace) -> int:
     from kws_imagebind.spotting.advice import check_word
 
     encoder = load_encoder("phonebind", device=arguments.device)
-    for word in arguments.words:
-        found = check_word(encoder, word)
+    for found in [check_word(encoder, word) for word in arguments.words]:  # all of them before the first is shown
         print(json.dumps(found.as_dict()) if arguments.json else found.text())
     return 0

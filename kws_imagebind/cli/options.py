@@ -155,7 +155,9 @@ def chosen_encoder(arguments: argparse.Namespace) -> Encoder:
 
 def check_folder(folder: Path) -> None:
     """Makes a folder to write into, or says now that it cannot be, not after all clips."""
-    folder.mkdir(parents=True, exist_ok=True)
+    from kws_imagebind.files import make_folder
+
+    make_folder(folder)
 
 
 def say(message: str) -> None:

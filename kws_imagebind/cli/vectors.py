@@ -102,7 +102,7 @@ def _add_learning_options(command: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     learning.add_argument(
         "--readout", default="all", metavar="A,B",
-        help="class-mean, logistic, text-held, linear-head, your own, or all (default)",
+        help="class-mean, logistic, text-held, linear-head, your own, or all: the first three (default)",
     )  # fmt: skip
     learning.add_argument(
         "--strength", metavar="S", help="of text-held: how firmly it is held (default 100), or 'speakers' to choose by "

@@ -68,7 +68,7 @@ def check_map(clips: int) -> None:
     """
     _tsne()
     if clips < FEWEST:
-        raise MapError(f"a map of {clips} clips would show nothing; expected at least {FEWEST}, so leave --map out")
+        raise MapError(f"a map of {clips} clips would show nothing; it needs at least {FEWEST}")
 
 
 def draw_map(features: np.ndarray, paths: Sequence[str]) -> EmbeddingMap:

@@ -73,6 +73,8 @@ def unseen(dataset: Dataset, support: Iterable[ClipIdentity]) -> Dataset:
     contents, people = {clip.content for clip in support}, {clip.speaker for clip in support} - {None}
     strangers = [each for each in dataset.utterances if each.speaker not in people]
     kept = tuple(each for each in strangers if _content(each) not in contents)
+    if len(kept) == len(dataset):
+        return dataset
     if not kept:
         raise MetricError(
             f"the network learnt from all {len(dataset):,} clips or their speakers, so nothing is left to report; "

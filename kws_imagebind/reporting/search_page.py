@@ -33,6 +33,11 @@ class PageHit:
     sound: bytes | None = None
 
     @property
+    def short(self) -> str:
+        """The recording by its folder and file name."""
+        return "/".join(Path(self.name).parts[-2:])
+
+    @property
     def source(self) -> str:
         """The sound as a data URI."""
         return f"data:audio/wav;base64,{base64.b64encode(self.sound).decode()}" if self.sound else ""

@@ -83,7 +83,7 @@ class Advice:
                 f"  read as      {said}{guess}",
                 f"  length       {self.phonemes} phonemes, {self.syllables} syllable{'s' * (self.syllables != 1)}",
                 f"  sounds like  {near} (cosine; {LIKE} and more are often confused)",
-                f"  held in      {inside}",
+                f"  part of      {inside}",
                 f"  at 0.5       {EXPECTED[min(3, max(1, self.syllables))]}",
             ]
         )

@@ -273,7 +273,7 @@ WRONG = {
     "not allowed with argument --prompts": ["evaluate", "--prompts", "speech", "--template", "{}"],
     "the prompt needs a validation split": ["prompts", "--task", "digits"],
     "'nowhere' is not a folder": ["submit", "nowhere", "--output", "s.csv"],
-    "'bad' holds no recording": ["submit", "bad", "--output", "s.csv"],
+    "'bad' holds no recording of its own": ["submit", "bad", "--output", "s.csv"],
     "which are not both among the labels": [
         "submit",
         "bad",

@@ -213,3 +213,15 @@ def test_export_writes_a_file_or_says_what_it_needs(
     pytest.importorskip("onnxruntime")
     code, _, err = run(capsys, "export", "--words", "lamp,kettle", "--output", target, "--int8")
     assert code == 0 and "2 words, 1.8" in err and target.stat().st_size < 2_000_000
+
+
+@pytest.mark.parametrize(("sound", "said"), [(b"RIFF1234WAVE" * 99, "is a WAV file"), (b"", "no sound came on stdin")])
+def test_what_is_not_raw_sound_on_stdin_is_said(
+    sound: bytes, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(sound)))
+    assert main(["listen", "--words", "yes,no", "-"]) == 2
+    assert said in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["listen", "--words", "yes,no", "--rate", "10", "-"])
+    assert "expected a sample rate from 8000 to 192000" in capsys.readouterr().err
