@@ -11,7 +11,8 @@ evaluate: $(VENV)/.installed  ## the main job, offline: the bundled encoder on t
 	$(BIN)/kws-imagebind evaluate --output report
 
 notebook: $(VENV)/.installed-all  ## run the notebooks offline and keep their outputs
-	$(BIN)/python scripts/notebook.py KWS-ImageBind.ipynb examples/helpers.ipynb examples/supervised.ipynb
+	$(BIN)/python scripts/notebook.py KWS-ImageBind.ipynb examples/helpers.ipynb examples/supervised.ipynb \
+	  examples/objects_that_sound.ipynb
 
 test: $(VENV)/.installed-all  ## the test suite, offline
 	$(BIN)/python -m pytest -n 2

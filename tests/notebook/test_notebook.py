@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import base64
+import io
 import json
 import os
 import re
@@ -35,6 +36,7 @@ ROOT = Path(__file__).parents[2]
 MAIN = ROOT / "KWS-ImageBind.ipynb"
 EXAMPLE = ROOT / "examples" / "helpers.ipynb"
 SUPERVISED = ROOT / "examples" / "supervised.ipynb"
+OBJECTS = ROOT / "examples" / "objects_that_sound.ipynb"
 LONGEST_CELL, LONGEST_LINE = 12, 92  # lines, and letters that Colab shows without scrolling
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 
@@ -68,7 +70,9 @@ def figures(notebook: NotebookNode) -> list[str]:
     return [each["drawn_from"] for each in kept]
 
 
-@pytest.fixture(scope="module", params=[MAIN, EXAMPLE, SUPERVISED], ids=["main", "example", "supervised"])
+@pytest.fixture(
+    scope="module", params=[MAIN, EXAMPLE, SUPERVISED, OBJECTS], ids=["main", "example", "supervised", "objects"]
+)
 def kept(request: pytest.FixtureRequest) -> NotebookNode:
     return read(request.param)
 
@@ -270,6 +274,16 @@ def test_training_runs_from_its_folder_to_a_number_above_chance(installed: Path)
         assert float(line.split()[1]) >= 30 and "n = 20" in line  # chance is 10 %
 
 
+def test_objects_that_sound_keeps_numbers_above_chance_with_their_n_and_interval() -> None:
+    """It takes more than a minute, so that it is not run here; tests/training/correspondence runs what it calls."""
+    kept = "".join(texts(read(OBJECTS)))
+    apart = re.search(r"other labels only: ([\d.]+) % \[[\d.]+, [\d.]+\], n = 12; chance 50 %", kept)
+    assert apart and float(apart[1]) > 60
+    across = re.findall(r"(?:image to audio|audio to image) +nDCG@30 ([\d.]+) % \[.*?n = 12; chance ([\d.]+) %", kept)
+    assert len(across) == 2 and all(float(value) > float(chance) + 5 for value, chance in across)
+    assert re.search(r"the spoken word of 6 in [\d.]+ % \[[\d.]+, [\d.]+\], n = 12; chance", kept)
+
+
 def test_other_settings_run_too_and_without_scikit_learn_the_map_is_one_plain_sentence(tmp_path: Path) -> None:
     notebook = read(MAIN)
     (settings,) = [cell for cell in code(notebook) if "parameters" in cell.metadata.get("tags", [])]
@@ -336,6 +350,32 @@ def test_a_player_plays_the_recording(tmp_path: Path, screen: Screen) -> None:
     heard.write_bytes(base64.b64decode(content))
     original, found = soundfile.info(clip.path), soundfile.info(heard)
     assert found.samplerate == 16_000 and abs(found.duration - original.duration) < 0.15
+
+
+def test_pictures_stand_in_a_row_with_their_captions(tmp_path: Path, screen: Screen) -> None:
+    from kws_imagebind.notebook import display as page
+
+    (tmp_path / "one.png").write_bytes(b"one")
+    page.look([tmp_path / "one.png"], ["go < up"])
+    (shown,) = screen.shown
+    assert shown["text/plain"] == "pictures: go < up" and shown["text/html"].count("go &lt; up") == 2
+    assert f"base64,{base64.b64encode(b'one').decode()}" in shown["text/html"]
+    with pytest.raises(ValueError, match="shorter"):
+        page.look([tmp_path / "one.png"], [])
+
+
+def test_a_saved_figure_is_shown_smaller_at_the_width_of_the_page(tmp_path: Path, screen: Screen) -> None:
+    from PIL import Image
+
+    from kws_imagebind.notebook import display as page
+
+    Image.effect_noise((1400, 200), 90).save(tmp_path / "figure.png")
+    page.show_saved(tmp_path / "figure.png", "Noise")
+    (shown,) = screen.shown
+    data = base64.b64decode(shown["image/png"])
+    with Image.open(io.BytesIO(data)) as picture:
+        assert picture.size == (page.WIDTH, 100) and shown["text/plain"] == "Noise"
+    assert len(data) < (tmp_path / "figure.png").stat().st_size / 2
 
 
 def test_one_recording_of_each_word_is_drawn_by_the_seed() -> None:
