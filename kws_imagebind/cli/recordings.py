@@ -176,8 +176,8 @@ def _explain(recording: Path, encoder: Encoder, detector: Detector, at: float, a
     for each in found:
         heard = f", heard /{each.sounds}/" if each.sounds else ""
         print(
-            f"{_clock(each.time):>8}  {each.word:<{width}}  {each.score:.2f}, threshold {each.threshold:g}: {each.reason} "
-            f"(cosine {each.cosine:.2f}, other words {each.others:.2f}, level {each.level:.0f} dB){heard}"
+            f"{_clock(each.time):>8}  {each.word:<{width}}  {each.score:.2f}, threshold {each.threshold:g}: "
+            f"{each.reason} (cosine {each.cosine:.2f}, other words {each.others:.2f}, level {each.level:.0f} dB){heard}"
         )
 
 

@@ -106,7 +106,9 @@ def unlabelled(folder: Path) -> Dataset:
         path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".") and is_audio(path)
     )
     if not files:
-        raise DatasetError(f"'{folder}' holds no recording of its own; expected WAV, FLAC, OGG or MP3 files, not in folders within it")
+        raise DatasetError(
+            f"'{folder}' holds no recording of its own; expected WAV, FLAC, OGG or MP3 files, not in folders within it"
+        )
     return Dataset(
         name="folder",
         utterances=tuple(Utterance(path, "unlabelled", None, path.name) for path in files),
