@@ -320,7 +320,7 @@ WRONG = {
     "from 0 to 1, got '1.5'": ["spot", "clip.wav", "--words", "yes", "--threshold", "1.5"],
     "'nowhere'": ["evaluate", "--data", "nowhere"],
     "'clip.wav' is a file, and a folder is expected": ["evaluate", "--cache", "clip.wav"],
-    "Not a directory": ["evaluate", "--output", "clip.wav/report", "--limit", "2"],
+    "cannot create 'clip.wav/report'": ["evaluate", "--output", "clip.wav/report", "--limit", "2"],
 }
 
 

@@ -67,7 +67,7 @@ def test_of_very_many_clips_a_seeded_choice_is_drawn_and_said(monkeypatch: pytes
 def test_what_cannot_be_drawn_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     features, paths = clusters(5, words=2)
     assert len(draw_map(features, paths)) == 5 and perplexity(5) < 5
-    with pytest.raises(MapError, match="a map of 4 clips would show nothing; expected at least 5"):
+    with pytest.raises(MapError, match="a map of 4 clips would show nothing; it needs at least 5"):
         draw_map(features[:4], paths[:4])
     with pytest.raises(MapError, match="all 5 clips are the same"):
         draw_map(np.ones((5, 8)), paths)
