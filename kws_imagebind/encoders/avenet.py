@@ -19,6 +19,7 @@ from torch import Tensor
 from kws_imagebind.audio.spectrogram import FrontEnd
 from kws_imagebind.encoders.base import EncoderError, check_waveforms, resolve_device
 from kws_imagebind.encoders.cards import Card
+from kws_imagebind.encoders.runs import read_about, write_about
 from kws_imagebind.files import sha256, whole
 from kws_imagebind.models.avenet import AVENet, AVENetConfig, AVOLNet, L3Net, build, pixels
 
@@ -57,8 +58,7 @@ class CorrespondenceRun:
             "card": self.card.as_dict(),
             "details": self.details,
         }
-        with whole(folder / RUN) as part:
-            part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_about(folder / RUN, content)
 
 
 def is_correspondence_run(name: str | Path) -> bool:
@@ -72,28 +72,19 @@ def read_correspondence_run(folder: Path) -> CorrespondenceRun:
     Raises:
         EncoderError: `correspondence.json` is missing, damaged or of another version.
     """
-    path = folder / RUN
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] != FORMAT:
-            raise EncoderError(f"'{path}' is of format {content['format']}; this version reads {FORMAT}")
-        config, trained_on = content["config"], content["card"].pop("trained_on")
-        image, sound = config.pop("image"), config.pop("sound")
-        return CorrespondenceRun(
-            content["network"],
-            AVENetConfig((image[0], image[1]), (sound[0], sound[1]), **config),
-            FrontEnd(**content["sound"]),
-            Card(trained_on=None if trained_on is None else tuple(trained_on), **content["card"]),
-            content["details"],
-        )
-    except OSError as error:
-        raise EncoderError(
-            f"'{folder}' holds no finished training: {RUN} cannot be read; 'kws-imagebind train avenet' makes one"
-        ) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, EncoderError):
-            raise
-        raise EncoderError(f"'{path}' is damaged ({error}); train again, or copy the folder again") from error
+    return read_about(folder / RUN, FORMAT, "kws-imagebind train avenet", _run_of)
+
+
+def _run_of(content: dict[str, Any]) -> CorrespondenceRun:
+    config = content["config"]
+    image, sound = config.pop("image"), config.pop("sound")
+    return CorrespondenceRun(
+        content["network"],
+        AVENetConfig((image[0], image[1]), (sound[0], sound[1]), **config),
+        FrontEnd(**content["sound"]),
+        Card.from_dict(content["card"]),
+        content["details"],
+    )
 
 
 def load_network(folder: Path) -> tuple[CorrespondenceRun, AVENet | AVOLNet | L3Net]:

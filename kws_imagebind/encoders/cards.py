@@ -47,6 +47,17 @@ class Card:
         fields = asdict(self)
         return {**fields, "trained_on": None if self.trained_on is None else list(self.trained_on)}
 
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Card:
+        """The card of what `as_dict` gave.
+
+        >>> card = Card("toy", trained_on=("songs",))
+        >>> Card.from_dict(card.as_dict()) == card
+        True
+        """
+        trained_on = fields["trained_on"]
+        return cls(**{**fields, "trained_on": None if trained_on is None else tuple(trained_on)})
+
 
 def card_of(encoder: Any) -> Card:
     """The card of an encoder; where it brings none, one that says only what the encoder itself does."""

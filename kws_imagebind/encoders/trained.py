@@ -25,6 +25,7 @@ from kws_imagebind.audio.spectrogram import FrontEnd
 from kws_imagebind.datasets.base import ClipIdentity, listed
 from kws_imagebind.encoders.base import Encoder, EncoderError, check_waveforms, resolve_device
 from kws_imagebind.encoders.cards import Card
+from kws_imagebind.encoders.runs import read_about, write_about
 from kws_imagebind.files import sha256, whole
 from kws_imagebind.models.networks import Architecture, build
 from kws_imagebind.text.keywords import label
@@ -33,7 +34,6 @@ RUN, WEIGHTS, CLIPS = "run.json", "network.safetensors", "clips.csv"
 FORMAT = 1
 MIDDLES = "middles"  # the tensor of the words' middles, beside the network's weights
 _COLUMNS = ["role", "path", "label", "speaker", "content"]
-ROLES = ("training", "validation")
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,7 @@ class TrainedRun:
             "card": self.card.as_dict(),
             "details": self.details,
         }
-        with whole(folder / RUN) as part:
-            part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_about(folder / RUN, content)
 
 
 def is_run(name: str | Path) -> bool:
@@ -103,28 +102,20 @@ def read_run(folder: Path) -> TrainedRun:
     Raises:
         EncoderError: `run.json` is missing, damaged or of another version.
     """
-    path = folder / RUN
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] != FORMAT:
-            raise EncoderError(f"'{path}' is of format {content['format']}; this version reads {FORMAT}")
-        shape = content["architecture"].pop("shape")
-        trained_on = content["card"].pop("trained_on")
-        return TrainedRun(
-            content["network"],
-            tuple(content["labels"]),
-            Architecture(shape=(shape[0], shape[1]), **content["architecture"]),
-            FrontEnd(**content["front_end"]) if content["front_end"] else None,
-            (content["encoder"][0], content["encoder"][1]) if content["encoder"] else None,
-            Card(trained_on=None if trained_on is None else tuple(trained_on), **content["card"]),
-            content["details"],
-        )
-    except OSError as error:
-        raise EncoderError(f"'{folder}' holds no finished training: {RUN} cannot be read; 'train' makes one") from error
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        if isinstance(error, EncoderError):
-            raise
-        raise EncoderError(f"'{path}' is damaged ({error}); train again, or copy the folder again") from error
+    return read_about(folder / RUN, FORMAT, "train", _run_of)
+
+
+def _run_of(content: dict[str, Any]) -> TrainedRun:
+    shape = content["architecture"].pop("shape")
+    return TrainedRun(
+        content["network"],
+        tuple(content["labels"]),
+        Architecture(shape=(shape[0], shape[1]), **content["architecture"]),
+        FrontEnd(**content["front_end"]) if content["front_end"] else None,
+        (content["encoder"][0], content["encoder"][1]) if content["encoder"] else None,
+        Card.from_dict(content["card"]),
+        content["details"],
+    )
 
 
 def learnt_clips(folder: Path) -> tuple[LearntClip, ...]:

@@ -21,7 +21,6 @@ EMBEDDING = 128
 SLOPE = 1.0
 FARTHEST = 2.0  # distance of opposite unit vectors
 THRESHOLD = 2.0**0.5  # distance of unit vectors that have nothing to do with each other
-FEWEST_AT_START = 2  # pictures, so that they have a mean
 KINDS = ("avenet", "avolnet", "l3net")
 
 

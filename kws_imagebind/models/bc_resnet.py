@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-TAUS = (1.0, 1.5, 2.0, 3.0, 6.0, 8.0)  # the widths of the paper
 MELS = 40  # bands that the network was designed for
 SUBBANDS = 5  # of sub-spectral normalisation
 DROPOUT = 0.1
