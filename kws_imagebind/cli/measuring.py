@@ -15,6 +15,7 @@ from kws_imagebind.cli.options import (
     chosen_encoder,
     chosen_templates,
     embed_clips,
+    limited,
     positive,
     say,
 )
@@ -94,7 +95,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
                 f"--unseen leaves out what a network of 'train' learnt from, and '{encoder.name}' is none"
             )
         dataset = unseen(dataset, encoder.support)
-    dataset = dataset.subset(arguments.limit, arguments.seed) if arguments.limit else dataset
+    dataset = limited(dataset, arguments.limit, arguments.seed)
     run = Run.prepare(dataset, plan, arguments.output)
     if arguments.output:
         check_folder(arguments.output)

@@ -281,7 +281,7 @@ def _check_support(arguments: argparse.Namespace, dataset: Dataset) -> None:
     if arguments.support:
         return
     for split in CHOOSING:
-        check_sibling(dataset, split, "learning without --support")
+        check_sibling(dataset, split, "learning", "; name what to learn from with --support DIR")
         if split == dataset.split:
             raise FewShotError(
                 f"the {split} clips are reported, and learning takes the training and validation clips; name what to "

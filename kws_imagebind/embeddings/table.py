@@ -79,9 +79,13 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     """Says before any work whether a table can be written there.
 
     Raises:
-        TableError: pyarrow is not installed, or the path is a folder.
+        TableError: pyarrow is not installed, the path is a folder, or its name ends as that of another format.
     """
     _pyarrow()
+    if Path(path).suffix.lower() not in ("", SUFFIX):
+        raise TableError(
+            f"'{path}': a table of embeddings is written as Parquet; name it '{Path(path).with_suffix(SUFFIX)}'"
+        )
     if Path(path).is_dir():
         raise TableError(f"'{path}' is a folder; expected the name of a file, such as '{Path(path) / 'clips.parquet'}'")
     Path(path).parent.mkdir(parents=True, exist_ok=True)

@@ -16,16 +16,8 @@ import pytest
 
 from kws_imagebind.audio import microphone
 from kws_imagebind.cli import listening, main
+from tests.cli.commands import run
 from tests.spotting.test_spotting import RATE, clip, joined
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
-    try:
-        code = main([str(argument) for argument in arguments])
-    except SystemExit as stop:
-        code = int(stop.code or 0)
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 def spoken() -> np.ndarray:

@@ -50,6 +50,18 @@ def test_an_approximate_search_finds_nearly_all_and_says_how_many(kind: Kind) ->
     np.testing.assert_array_equal(found, again)
 
 
+def test_an_ivf_index_of_few_clips_says_so_itself(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    vectors = unit(20)
+    found = VectorIndex(vectors, "ivf").search(vectors, 1)[1]
+    assert found[:, 0].tolist() == list(range(20))
+    assert [record.message for record in caplog.records] == [
+        "20 clips are too few to divide, so ivf compares with all of them, as --kind exact does"
+    ]
+    assert "WARNING" not in capfd.readouterr().err  # faiss's own
+
+
 @pytest.mark.parametrize("kind", ["exact", "hnsw", "ivf"])
 def test_what_is_loaded_finds_what_was_saved(kind: Kind, tmp_path: Path) -> None:
     index = clip_index(kind)
