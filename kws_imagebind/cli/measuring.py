@@ -19,6 +19,7 @@ from kws_imagebind.cli.options import (
     positive,
     say,
 )
+from kws_imagebind.registry import to_install
 
 
 def add_evaluate(commands: argparse._SubParsersAction) -> None:
@@ -107,7 +108,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         written = result.save(arguments.output)
         say(f"wrote {', '.join(path.name for path in written)} in {arguments.output}")
         if not any(path.suffix == ".png" for path in written):
-            say("no figures were drawn: install matplotlib, or this package with its extra 'plots'")
+            say(f"no figures were drawn: {to_install('matplotlib', 'plots')}")
     return 0
 
 

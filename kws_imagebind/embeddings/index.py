@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from kws_imagebind.embeddings import table
 from kws_imagebind.embeddings.table import Row, TableError
+from kws_imagebind.registry import to_install
 
 Kind = Literal["exact", "hnsw", "ivf"]
 CLIPS, VECTORS = "clips.parquet", "vectors.faiss"  # of an index's folder; an exact one has no second file
@@ -312,7 +313,6 @@ def _faiss() -> Any:
         import faiss
     except ModuleNotFoundError as error:
         raise VectorIndexError(
-            "an approximate index needs faiss; install faiss-cpu or this package with its extra 'search', or take "
-            "--kind exact"
+            f"an approximate index needs faiss; {to_install('faiss-cpu', 'search')}, or take --kind exact"
         ) from error
     return faiss

@@ -20,6 +20,7 @@ import torch
 
 from kws_imagebind.datasets.base import Dataset, DatasetError, Utterance, select
 from kws_imagebind.files import whole
+from kws_imagebind.registry import to_install
 
 if TYPE_CHECKING:
     import pyarrow
@@ -393,9 +394,7 @@ def _pyarrow() -> tuple[Any, Any]:
         import pyarrow
         from pyarrow import parquet
     except ModuleNotFoundError as error:
-        raise TableError(
-            "a table of embeddings needs pyarrow; install it, or this package with its extra 'table'"
-        ) from error
+        raise TableError(f"a table of embeddings needs pyarrow; {to_install('pyarrow', 'table')}") from error
     return pyarrow, parquet
 
 

@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 from kws_imagebind.audio.spectrogram import FrontEnd
 from kws_imagebind.files import FileProblem, explaining
+from kws_imagebind.registry import to_install
 from kws_imagebind.training.supervised.augmentation import augment, mask
 from kws_imagebind.training.supervised.clips import Clips
 from kws_imagebind.training.supervised.history import Epoch, divergence, write_history
@@ -98,10 +99,7 @@ def check_lightning() -> None:
         TrainingError: it is not installed.
     """
     if pl is None:
-        raise TrainingError(
-            "training needs Lightning; install it with 'pip install lightning', or this package with its extra "
-            "'supervised'"
-        )
+        raise TrainingError(f"training needs Lightning; {to_install('lightning', 'supervised')}")
 
 
 def fit(loop: Loop) -> list[Epoch]:

@@ -258,7 +258,7 @@ def test_without_lightning_there_is_one_sentence(
 ) -> None:
     monkeypatch.delitem(sys.modules, "kws_imagebind.training.supervised.loop")
     monkeypatch.setitem(sys.modules, "lightning.pytorch", None)
-    with pytest.raises(TrainingError, match="training needs Lightning; install it with 'pip install lightning'"):
+    with pytest.raises(TrainingError, match="training needs Lightning; install lightning, or the extra 'supervised'"):
         train(Plan("residual", split(tones), tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
