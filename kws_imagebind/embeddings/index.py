@@ -254,7 +254,7 @@ def check_place(folder: Path, kind: Kind = "exact") -> None:
     """
     if kind != "exact":
         _faiss()
-    table.check_writable(folder / CLIPS)
+    table.check_writable((folder if folder.is_dir() else folder.parent) / CLIPS)
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / CLIPS).is_file()):
         raise VectorIndexError(f"'{folder}' is there already and is not an index; choose another name")
 

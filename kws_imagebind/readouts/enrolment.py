@@ -414,8 +414,7 @@ def word_scorer(
 
 def _check_not_a_file(words: str) -> None:
     """Says that a file of another kind was given for words."""
-    suffix = Path(words).suffix.lower()
-    if suffix in OTHER_FILES or (suffix and Path(words).is_file()):
+    if words.strip().lower().endswith(OTHER_FILES):
         raise EnrolmentError(
             f"'{words}' is the name of a file; expected words with commas between, such as 'yes,no', or a file "
             f"NAME{SUFFIX} that 'kws-imagebind enrol' wrote"

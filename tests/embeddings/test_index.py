@@ -50,6 +50,14 @@ def test_an_approximate_search_finds_nearly_all_and_says_how_many(kind: Kind) ->
     np.testing.assert_array_equal(found, again)
 
 
+def test_a_check_of_the_place_makes_no_index(tmp_path: Path) -> None:
+    check_place(tmp_path / "made" / "my.index")
+    assert not list((tmp_path / "made").iterdir())
+    (tmp_path / "file.txt").write_text("")
+    with pytest.raises(VectorIndexError, match="is there already and is not an index"):
+        check_place(tmp_path / "file.txt")
+
+
 def test_an_ivf_index_of_few_clips_says_so_itself(
     caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:

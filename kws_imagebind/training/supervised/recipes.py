@@ -116,7 +116,7 @@ def recipe_of(network: str) -> Recipe:
     return Recipe()
 
 
-FEWEST_MELS, MOST_MELS = 16, 128  # with more, the lowest bands are narrower than a bin
+FEWEST_MELS, MOST_MELS = 16, 128
 STFT = FrontEnd("stft", window=256, hop=128)  # 129 bins, 124 frames
 
 

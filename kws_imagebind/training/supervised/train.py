@@ -245,12 +245,27 @@ def _heard(plan: Plan, progress: bool) -> _Material:
     front_end, splits = plan.chosen.front_end, plan.splits
     architecture = Architecture(plan.network, len(splits.labels), front_end.shape, plan.frozen)
     network = build(architecture, plan.pretrained)  # before any clip is decoded, for it may fail
+    _check_shape(network, architecture)
     training = decoded(splits.training, front_end, plan.cache, progress)
     validation = decoded(splits.validation, front_end, plan.cache, progress)
     noise = noise_of(splits.training, front_end.sample_rate, front_end.seconds)
     if noise is None and plan.chosen.augmentation.noise:
         log.info("there is no background noise beside the training clips, so none is added to them")
     return _Material(network, architecture, training, validation, _standardised(front_end, training), noise)
+
+
+def _check_shape(network: nn.Module, architecture: Architecture) -> None:
+    """Says that a network, which halves spectrograms on its way, cannot take those of this shape."""
+    bands, frames = architecture.shape
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, 1, bands, frames))
+    except RuntimeError as error:
+        raise TrainingError(
+            f"{architecture.name} cannot take spectrograms of {bands} bands and {frames} frames; choose other --mels, "
+            "such as 40 or 80, or leave --mels and --front-end out"
+        ) from error
+    network.train()
 
 
 def _standardised(front_end: FrontEnd, training: Clips) -> FrontEnd:

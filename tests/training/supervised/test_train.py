@@ -32,7 +32,7 @@ from kws_imagebind.models.networks import NetworkError
 from kws_imagebind.training.supervised.artefacts import card, report
 from kws_imagebind.training.supervised.clips import split
 from kws_imagebind.training.supervised.history import read_history
-from kws_imagebind.training.supervised.recipes import TrainingError
+from kws_imagebind.training.supervised.recipes import TrainingError, customised
 from kws_imagebind.training.supervised.train import Plan, Trained, train
 
 from .conftest import recipe
@@ -245,6 +245,15 @@ def test_a_full_disk_ends_in_one_sentence_and_leaves_no_finished_run(
         with pytest.raises(FileProblem, match="the disk is full"):
             train(plan)
     assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_bands_that_do_not_fit_are_told_before_any_clip_is_read(tones: Dataset, tmp_path: Path) -> None:
+    few = customised(recipe(), mels=16)
+    with pytest.raises(
+        TrainingError, match=r"bc-resnet:1 cannot take spectrograms of 16 bands .*; choose other --mels"
+    ):
+        train(Plan("bc-resnet:1", split(tones), tmp_path / "run", few, tmp_path / "none"))
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_network_that_does_not_exist_is_told_before_any_clip_is_read(tones: Dataset, tmp_path: Path) -> None:
