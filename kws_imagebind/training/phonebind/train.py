@@ -38,6 +38,7 @@ from kws_imagebind.models.phonebind import (
     SAMPLES,
     PhoneBind,
     PhoneBindConfig,
+    deepened,
     load,
     phoneme_indices,
     save,
@@ -373,6 +374,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("training/run"), help="checkpoint, log and weights go here")
     parser.add_argument("--shards", default="*", help="pattern of the shards to train on")
     parser.add_argument("--start", type=Path, help="weights to go on from; they bring their own sizes")
+    parser.add_argument("--deepen", type=int, default=0, help="blocks to add to the audio tower of --start")
     parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--threads", type=int, default=2)
@@ -393,7 +395,9 @@ def main() -> None:
     torch.manual_seed(recipe.seed)
     arguments.run.mkdir(parents=True, exist_ok=True)
     corpus = Corpus(arguments.corpus.glob(f"{arguments.shards}.tsv"))
-    model = load(arguments.start) if arguments.start else PhoneBind(PhoneBindConfig(**arguments.model))
+    model = PhoneBind(PhoneBindConfig(**arguments.model))
+    if arguments.start:
+        model = deepened(load(arguments.start), arguments.deepen)
     trainer = Trainer(model, Sampler(corpus, recipe), recipe)
     if arguments.teachers:
         folder = arguments.lessons or arguments.run
