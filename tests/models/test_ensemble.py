@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -16,11 +17,13 @@ from safetensors.torch import save_file
 
 import kws_imagebind as kws
 from kws_imagebind.encoders.base import EncoderError, FrameEncoder, RejectingEncoder, VariantEncoder, check_encoder
+from kws_imagebind.encoders.confidence import Confidence
 from kws_imagebind.encoders.phonebind import FURTHER, WEIGHTS, PhoneBindEncoder, PhoneBindLarge
 from kws_imagebind.files import SUMS, sha256
 from kws_imagebind.models.ensemble import Ensemble, load_members
 from kws_imagebind.models.phonebind import SAMPLES, PhoneBind, PhoneBindConfig, load, save
 from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
+from kws_imagebind.training.phonebind.confidence import chosen_encoder
 from kws_imagebind.training.phonebind.ensemble import assemble
 
 SMALL = PhoneBindConfig(mels=16, stem=(4, 8), width=24, blocks=1, text_width=16, text_blocks=1, dim=12)
@@ -250,3 +253,18 @@ def test_smaller_numbers_say_the_same(bundled: PhoneBindLarge, precision: str) -
     assert small.audio_fingerprint.startswith(f"{bundled.audio_fingerprint}-{precision}")
     clips = list(noise(8))
     assert float((bundled.encode_audio(clips) * small.encode_audio(clips)).sum(1).min()) > 0.995
+
+
+def test_numbers_are_kept_for_all_members_together(tmp_path: Path) -> None:
+    files(tmp_path, members())
+    arguments = argparse.Namespace(encoder="phonebind-large", weights=tmp_path)
+    encoder = chosen_encoder(arguments)
+    with pytest.raises(EncoderError, match=r"no 'phonebind-large.confidence.json' .*confidence --encoder phonebind-la"):
+        encoder.confidence()
+    numbers = Confidence(20.0, -10.0, -8.0)
+    numbers.write(encoder.confidence_file, encoder.digest, {"rejection": {"silence": 0.1, "unknown": 0.02}})
+    assert encoder.confidence() == numbers and encoder.rejection() == (0.1, 0.02)
+    assert encoder.speech_confidence() is None  # until it is fitted
+    save(members(seed=1)[0], tmp_path / WEIGHTS.name, {})  # another default beside the same members
+    with pytest.raises(EncoderError, match="is for other weights"):
+        chosen_encoder(arguments).confidence()
