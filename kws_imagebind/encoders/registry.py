@@ -23,7 +23,7 @@ ENCODERS = Registry(
         ),
         Entry(
             "phonebind-large",
-            "phonebind and two more like it, averaged: fewer errors at a third of the speed; bundled",
+            "phonebind and two more like it, averaged: takes twice as long; bundled",
             "kws_imagebind.encoders.phonebind:PhoneBindLarge.from_weights",
         ),
         Entry(

@@ -8,7 +8,7 @@ sentences into words by forced alignment.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,11 @@ def features(mel: Tensor, floor: Tensor | float = FLOOR) -> Tensor:
     loudest = mel.amax((1, 2), keepdim=True).clamp_min(1e-12)
     log = (mel / loudest + floor).log()
     return (log - log.mean((1, 2), keepdim=True)) / (log.std((1, 2), keepdim=True) + 1e-3)
+
+
+def at_full_scale(waveforms: Tensor) -> Tensor:
+    """(batch, samples) -> the same with a peak of 1 each; silence stays silence."""
+    return waveforms / waveforms.abs().amax(-1, keepdim=True).clamp_min(1e-5)
 
 
 class ConvNeXtBlock(nn.Module):
@@ -215,11 +220,6 @@ class PhoneBind(nn.Module):
         return self.text(phoneme_indices(pronunciations).to(self.log_scale.device))
 
 
-def at_full_scale(waveforms: Tensor) -> Tensor:
-    """(batch, samples) -> the same with a peak of 1 each; silence stays silence."""
-    return waveforms / waveforms.abs().amax(-1, keepdim=True).clamp_min(1e-5)
-
-
 def phoneme_indices(pronunciations: Sequence[Pronunciation]) -> Tensor:
     """Pronunciations as one (batch, longest) int64 tensor, padded with 0.
 
@@ -261,7 +261,7 @@ def load(path: Path) -> PhoneBind:
         return restored(sizes, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118, no dict
 
 
-def restored(sizes: dict[str, Any], stored: Mapping[str, Tensor]) -> PhoneBind:
+def restored(sizes: dict[str, Any], stored: dict[str, Tensor]) -> PhoneBind:
     """The model of the sizes and the tensors that a file holds, in float32 and ready to encode.
 
     Raises:
