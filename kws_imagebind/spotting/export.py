@@ -162,7 +162,10 @@ def export(
         raise EncoderError("only phonebind and phonebind-large in float32 can be exported; leave --precision away")
     numbers = encoder.speech_confidence()
     if numbers is None:
-        raise EncoderError("what the scores of these weights are worth in running speech was not fitted")
+        raise EncoderError(
+            f"what the scores of {encoder.name} are worth in running speech was not fitted for its weights; "
+            "fit it with 'python -m kws_imagebind.training.phonebind.running_speech'"
+        )
     readout = words if isinstance(words, ZeroShotClassifier) else word_scorer(encoder, words)
     spotter = Spotter(encoder, readout, numbers).eval()
     model = onnx.load_model_from_string(_traced(spotter))

@@ -24,7 +24,7 @@ from kws_imagebind.models.ensemble import Ensemble, load_members
 from kws_imagebind.models.phonebind import SAMPLES, PhoneBind, PhoneBindConfig, load, save
 from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
 from kws_imagebind.training.phonebind.confidence import chosen_encoder
-from kws_imagebind.training.phonebind.ensemble import assemble
+from kws_imagebind.training.phonebind.ensemble import assemble, main
 
 SMALL = PhoneBindConfig(mels=16, stem=(4, 8), width=24, blocks=1, text_width=16, text_blocks=1, dim=12)
 # Of other sizes, and one of them with mels of its own.
@@ -211,6 +211,21 @@ def test_what_holds_no_phonebind_is_no_member(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"missing.safetensors': there is no such file"):
         assemble([tmp_path / "missing.safetensors"], tmp_path / FURTHER.name)
     assert [path.name for path in tmp_path.iterdir()] == ["nothing.safetensors"]
+
+
+def test_the_command_assembles_and_refuses_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files(tmp_path, members())
+    output = tmp_path / "new" / FURTHER.name
+    given = ["ensemble", str(tmp_path / "1.safetensors"), str(tmp_path / "2.safetensors"), "--output"]
+    monkeypatch.setattr("sys.argv", [*given, str(output)])
+    main()
+    assert sha256(output) == sha256(tmp_path / FURTHER.name) and "2 members" in capsys.readouterr().out
+    monkeypatch.setattr("sys.argv", [*given, str(output / FURTHER.name)])
+    with pytest.raises(SystemExit):
+        main()
+    assert "is a file, and a folder is expected" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from kws_imagebind.files import sha256
+from kws_imagebind.files import make_folder, sha256
 from kws_imagebind.models.ensemble import save_members
 from kws_imagebind.models.phonebind import PhoneBind, load
 
@@ -54,6 +54,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="such as weights/phonebind-large.safetensors")
     arguments = parser.parse_args()
     try:
+        make_folder(arguments.output.parent)
         assemble(arguments.members, arguments.output)
     except (ValueError, OSError) as error:
         parser.error(str(error))
