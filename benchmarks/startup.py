@@ -53,9 +53,10 @@ def first_answer(arguments: list[str]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clip", type=Path, default=CLIP)
+    parser.add_argument("--encoder", default="phonebind")
     parser.add_argument("--times", type=int, default=5)
     arguments = parser.parse_args()
-    command = ["spot", str(arguments.clip), "--words", "yes,no"]
+    command = ["spot", str(arguments.clip), "--words", "yes,no", "--encoder", arguments.encoder]
     first_answer(command)  # the files are read from the disk once, and Python compiles
     runs = [first_answer(command) for _ in range(arguments.times)]
     print(

@@ -27,6 +27,7 @@ from kws_imagebind.embeddings.store import EmbeddingStore
 from kws_imagebind.encoders.base import audio_fingerprint
 
 TEST_SPLIT = 11_005  # clips
+ENCODERS = ("phonebind", "phonebind-large")
 WORDS = ("lamp", "kettle", "window", "garden", "pillow", "river", "candle", "monkey", "rocket", "yellow")
 
 
@@ -50,15 +51,29 @@ def timed(run: Callable[[], object], times: int) -> list[float]:
     return seconds
 
 
+def seconds_of(encoder: kws.Encoder, dataset: kws.Dataset) -> float:
+    start = time.perf_counter()
+    kws.embed(encoder, dataset)
+    return time.perf_counter() - start
+
+
 def hearing(clips: int, times: int) -> None:
-    encoder = kws.load_encoder("phonebind", device="cpu")
+    """Both sizes in turns, so that what else the machine does falls on both."""
+    encoders = [kws.load_encoder(name, device="cpu") for name in ENCODERS]
     with tempfile.TemporaryDirectory() as folder:
         noise_clips(Path(folder), clips, seconds=1.0)
         dataset = kws.load_dataset("folder", root=folder)
-        rates = [clips / seconds for seconds in timed(lambda: kws.embed(encoder, dataset), times)]
+        turns = [[seconds_of(encoder, dataset) for encoder in encoders] for _ in range(times + 1)][1:]
+    for encoder, taken in zip(encoders, zip(*turns, strict=True), strict=True):
+        rates = [clips / seconds for seconds in taken]
+        print(
+            f"{encoder.name}, files to embeddings: {statistics.median(rates):.0f} clips/s "
+            f"(range {min(rates):.0f}-{max(rates):.0f} of {times} runs, n = {clips}, {torch.get_num_threads()} threads)"
+        )
+    ratios = [large / default for default, large in turns]
     print(
-        f"PhoneBind, files to embeddings: {statistics.median(rates):.0f} clips/s "
-        f"(range {min(rates):.0f}-{max(rates):.0f} of {times} runs, n = {clips}, {torch.get_num_threads()} threads)"
+        f"{ENCODERS[1]} takes {statistics.median(ratios):.2f} times as long as {ENCODERS[0]} "
+        f"(range {min(ratios):.2f}-{max(ratios):.2f} of {times} turns)"
     )
 
 

@@ -89,6 +89,9 @@ def add_export(commands: argparse._SubParsersAction) -> None:
         "--words", required=True, metavar="A,B,C", help="ARPAbet as in 'kettle=/K EH T AH L/'; or FILE.kws of 'enrol'"
     )
     command.add_argument("--output", type=Path, required=True, metavar="FILE.onnx", help="where to write")
+    command.add_argument(
+        "--encoder", choices=("phonebind", "phonebind-large"), default="phonebind", help="default phonebind"
+    )
     command.add_argument("--int8", action="store_true", help="large layers in 8 bits: smaller, and a little less exact")
     command.add_argument("--threshold", action="append", metavar="S", help="as 'listen' takes them; kept in the file")
 
@@ -101,11 +104,11 @@ def _hertz(text: str) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from kws_imagebind.encoders.phonebind import PhoneBindEncoder
+    from kws_imagebind import load_encoder
     from kws_imagebind.readouts.enrolment import word_scorer
     from kws_imagebind.spotting.export import export
 
-    encoder = PhoneBindEncoder.from_weights(device="cpu")
+    encoder = load_encoder(arguments.encoder, device="cpu")
     words = word_scorer(encoder, arguments.words)
     least = _thresholds(arguments.threshold or [], words)
     made = export(encoder, words, arguments.output, least, arguments.int8)

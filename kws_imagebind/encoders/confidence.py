@@ -29,6 +29,16 @@ class ConfidenceError(ValueError):
     """Numbers that are missing, damaged or for other weights; the message gives the remedy."""
 
 
+def remedy(path: Path) -> str:
+    """What fits the numbers that a file lacks.
+
+    >>> remedy(Path("phonebind-large.confidence.json"))
+    "fit them with 'python -m kws_imagebind.training.phonebind.confidence --encoder phonebind-large'"
+    """
+    encoder = " --encoder phonebind-large" if path.name == f"phonebind-large{SUFFIX}" else ""
+    return f"fit them with 'python -m kws_imagebind.training.phonebind.confidence{encoder}'"
+
+
 @dataclass(frozen=True)
 class Confidence:
     """The logistic of a weighted sum.
@@ -59,21 +69,20 @@ class Confidence:
             ConfidenceError: they are for other weights, or the file is missing or damaged.
             FileProblem: the bundled file is damaged.
         """
-        if path == BUNDLED:
+        if path.parent == BUNDLED.parent:
             check_bundled(path)
-        remedy = "fit them with 'python -m kws_imagebind.training.phonebind.confidence'"
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             numbers = cls(*(float(found[name]) for name in ("keyword", "fillers", "bias")))
             own = found["weights"] == weights
         except FileNotFoundError:
-            raise ConfidenceError(f"there is no '{path.name}' beside the weights; {remedy}") from None
+            raise ConfidenceError(f"there is no '{path.name}' beside the weights; {remedy(path)}") from None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ConfidenceError(f"'{path}' does not hold three numbers and a digest; {remedy}") from error
+            raise ConfidenceError(f"'{path}' does not hold three numbers and a digest; {remedy(path)}") from error
         if not own:
-            raise ConfidenceError(f"'{path}' is for other weights than those beside it; {remedy}")
+            raise ConfidenceError(f"'{path}' is for other weights than those beside it; {remedy(path)}")
         if not all(math.isfinite(number) for number in asdict(numbers).values()):
-            raise ConfidenceError(f"'{path}' holds a number that is not finite; {remedy}")
+            raise ConfidenceError(f"'{path}' holds a number that is not finite; {remedy(path)}")
         return numbers
 
     def write(self, path: Path, weights: str, notes: dict[str, Any]) -> None:

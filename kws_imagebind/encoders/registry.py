@@ -22,6 +22,11 @@ ENCODERS = Registry(
             "kws_imagebind.encoders.phonebind:PhoneBindEncoder.from_weights",
         ),
         Entry(
+            "phonebind-large",
+            "phonebind and two more like it, averaged: takes twice as long; bundled",
+            "kws_imagebind.encoders.phonebind:PhoneBindLarge.from_weights",
+        ),
+        Entry(
             "imagebind",
             "Meta's ImageBind; 'kws-imagebind download imagebind' fetches its weights, CC BY-NC-SA 4.0",
             "kws_imagebind.encoders.imagebind.encoder:ImageBindEncoder.from_weights",

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kws_imagebind.files import check_bundled, whole
+from kws_imagebind.models.storage import Storage, packed, unpacked
 from kws_imagebind.text.phonemes import PHONEMES, Pronunciation, PronunciationError
 
 WEIGHTS = Path(__file__).parent.parent / "weights" / "letter_to_sound.safetensors"
@@ -104,14 +105,15 @@ class LetterToSound(nn.Module):
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
         with torch.random.fork_rng(devices=[]):  # first weights are random; leave the caller's random numbers alone
             model = cls(config)
-        model.load_state_dict(tensors)
+        model.load_state_dict(unpacked(tensors))
         return model.eval()
 
-    def save(self, path: Path, notes: dict[str, str]) -> None:
-        """Writes float16 safetensors with the sizes and `notes` in the metadata, whole or not at all."""
-        tensors = {name: tensor.half().contiguous() for name, tensor in self.state_dict().items()}
+    def save(self, path: Path, notes: dict[str, str], storage: Storage = "int8") -> None:
+        """Writes safetensors with the sizes and `notes` in the metadata, whole or not at all."""
         with whole(path) as part:
-            save_file(tensors, part, metadata={"config": json.dumps(asdict(self.config)), **notes})
+            save_file(
+                packed(self.state_dict(), storage), part, metadata={"config": json.dumps(asdict(self.config)), **notes}
+            )
             part.chmod(0o644)  # safetensors keeps its files to their owner
 
     def forward(self, letters: Tensor) -> list[Tensor]:

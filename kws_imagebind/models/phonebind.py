@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,8 @@ from torch.nn import functional as F
 
 from kws_imagebind.audio.mel import MelConfig, mel_power
 from kws_imagebind.files import whole
-from kws_imagebind.models.int8 import Int8Linear, from_int8, to_int8
+from kws_imagebind.models.int8 import Int8Linear
+from kws_imagebind.models.storage import Storage, packed, unpacked
 from kws_imagebind.text.phonemes import PHONEMES, Pronunciation
 
 PHONEME_INDEX = {phoneme: index for index, phoneme in enumerate(PHONEMES, start=1)}
@@ -61,6 +62,11 @@ def features(mel: Tensor, floor: Tensor | float = FLOOR) -> Tensor:
     loudest = mel.amax((1, 2), keepdim=True).clamp_min(1e-12)
     log = (mel / loudest + floor).log()
     return (log - log.mean((1, 2), keepdim=True)) / (log.std((1, 2), keepdim=True) + 1e-3)
+
+
+def at_full_scale(waveforms: Tensor) -> Tensor:
+    """(batch, samples) -> the same with a peak of 1 each; silence stays silence."""
+    return waveforms / waveforms.abs().amax(-1, keepdim=True).clamp_min(1e-5)
 
 
 class ConvNeXtBlock(nn.Module):
@@ -184,14 +190,30 @@ class PhoneBind(nn.Module):
         self.text = PhonemeTower(self.config)
         self.log_scale = nn.Parameter(torch.tensor(12.0).log())
 
+    @property
+    def dim(self) -> int:
+        return self.config.dim
+
+    @property
+    def front_ends(self) -> tuple[MelConfig, ...]:
+        """What `mel` consists of."""
+        return (self.config.front_end,)
+
     def encode_audio(self, waveforms: Tensor) -> Tensor:
         """(batch, samples) at 16 kHz -> (batch, dim), unit norm. The gain of a waveform does not matter."""
-        return self.audio(self.features(waveforms))[0]
+        return self.hear(self.mel(at_full_scale(waveforms)))[0]
+
+    def mel(self, waveforms: Tensor) -> Tensor:
+        """(batch, samples) at 16 kHz -> (batch, mels, frames): the power in each mel band."""
+        return mel_power(waveforms, self.config.front_end)
+
+    def hear(self, mel: Tensor) -> tuple[Tensor, Tensor]:
+        """What `mel` gave -> unit vectors (batch, dim), phoneme logits (batch, frames / 3, phonemes + 1)."""
+        return self.audio(features(mel))
 
     def features(self, waveforms: Tensor) -> Tensor:
         """(batch, samples) at 16 kHz -> (batch, mels, frames): what the audio tower hears."""
-        peak = waveforms.abs().amax(-1, keepdim=True).clamp_min(1e-5)
-        return features(mel_power(waveforms / peak, self.config.front_end))
+        return features(self.mel(at_full_scale(waveforms)))
 
     def encode_text(self, pronunciations: Sequence[Pronunciation]) -> Tensor:
         """Pronunciations -> (batch, dim), unit norm."""
@@ -218,11 +240,6 @@ def phoneme_indices(pronunciations: Sequence[Pronunciation]) -> Tensor:
     return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=BLANK)
 
 
-Storage = Literal["float16", "int8"]
-SCALE = ":scale"  # after a tensor's name: what each of its rows is to be multiplied by
-SMALLEST = 1_024  # numbers; a smaller tensor stays in float16
-
-
 def save(model: PhoneBind, path: Path, notes: dict[str, str], storage: Storage = "float16") -> None:
     """Writes safetensors with the sizes and `notes` in the metadata, whole or not at all.
 
@@ -230,19 +247,13 @@ def save(model: PhoneBind, path: Path, notes: dict[str, str], storage: Storage =
         model: what to write.
         path: where.
         notes: for the metadata.
-        storage: "int8" writes matrices, kernels and tables as whole numbers up to 127 and a float32 scale for each row
-            (each output of a layer, each phoneme of a table): half the bytes.
+        storage: "int8" takes half the bytes of "float16".
     """
     from safetensors.torch import save_file
 
-    tensors: dict[str, Tensor] = {}
-    for name, tensor in model.state_dict().items():
-        if storage == "int8" and tensor.ndim > 1 and tensor.numel() >= SMALLEST:
-            tensors[name], tensors[f"{name}{SCALE}"] = to_int8(tensor)
-        else:
-            tensors[name] = tensor.half() if tensor.is_floating_point() else tensor
     with whole(path) as part:
-        save_file(tensors, part, metadata={"config": json.dumps(asdict(model.config)), **notes})
+        metadata = {"config": json.dumps(asdict(model.config)), **notes}
+        save_file(packed(model.state_dict(), storage), part, metadata=metadata)
         part.chmod(0o644)  # safetensors keeps its files to their owner
 
 
@@ -257,28 +268,20 @@ def load(path: Path) -> PhoneBind:
 
     with safe_open(path, "pt") as file:
         sizes = json.loads(file.metadata()["config"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no dict
-    model = PhoneBind(PhoneBindConfig(**{**sizes, "stem": tuple(sizes["stem"])}))
-    model.load_state_dict(_in_float(tensors))  # copies into float32
+        return restored(sizes, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118, no dict
+
+
+def restored(sizes: dict[str, Any], stored: dict[str, Tensor]) -> PhoneBind:
+    """The model of the sizes and the tensors that a file holds, in float32 and ready to encode.
+
+    Raises:
+        ValueError: a tensor is not finite, or not stored as `storage.packed` stores it.
+        Exception: the sizes or the tensors are not those of a PhoneBind.
+    """
+    # The first release had no such blocks, and its file does not say so.
+    model = PhoneBind(PhoneBindConfig(**{"stem_blocks": 0, **sizes, "stem": tuple(sizes["stem"])}))
+    model.load_state_dict(unpacked(stored))  # copies into float32
     return model.eval()
-
-
-def _in_float(stored: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors as stored -> as a state dict has them."""
-    tensors: dict[str, Tensor] = {}
-    for name, tensor in stored.items():
-        if name.endswith(SCALE):
-            if stored.get(name.removesuffix(SCALE), tensor).dtype != torch.int8:
-                raise ValueError(f"{name} belongs to no tensor in int8")
-            continue
-        if tensor.dtype == torch.int8:
-            if f"{name}{SCALE}" not in stored:
-                raise ValueError(f"{name} is in int8 but has no scales")
-            tensor = from_int8(tensor, stored[f"{name}{SCALE}"])
-        if not bool(tensor.isfinite().all()):
-            raise ValueError(f"{name} holds numbers that are not finite")
-        tensors[name] = tensor
-    return tensors
 
 
 def quantise(model: PhoneBind) -> None:

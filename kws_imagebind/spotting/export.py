@@ -18,14 +18,15 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kws_imagebind.audio.mel import MelConfig, mel_filterbank
-from kws_imagebind.encoders.base import EncoderError
+from kws_imagebind.encoders.base import Encoder, EncoderError
 from kws_imagebind.encoders.confidence import NEAREST, SpeechConfidence
 from kws_imagebind.encoders.phonebind import PhoneBindEncoder
 from kws_imagebind.files import whole
-from kws_imagebind.models.phonebind import SAMPLES, AudioTower, features
+from kws_imagebind.models.phonebind import SAMPLES, at_full_scale
 from kws_imagebind.readouts.enrolment import Enrolment, Words, word_scorer
 from kws_imagebind.readouts.fillers import filler_vectors
 from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
@@ -36,6 +37,7 @@ from kws_imagebind.spotting.windows import FAINTEST, HOP, SMOOTHED
 
 OPSET = 17  # of 2022, which every runtime in use reads
 SMALL = 256  # numbers; a smaller tensor stays in 32 bits
+ROUNDING = 1e-3  # steps that numbers in float32 which were 8 bits may be off by
 
 
 class FrontEnd(nn.Module):
@@ -89,8 +91,8 @@ class Spotter(nn.Module):
         self, encoder: PhoneBindEncoder, readout: ZeroShotClassifier | Enrolment, numbers: SpeechConfidence
     ) -> None:
         super().__init__()
-        self.front_end = FrontEnd(encoder.front_end)
-        self.tower: AudioTower = encoder.audio_tower
+        self.front_ends = nn.ModuleList(FrontEnd(each) for each in encoder.model.front_ends)
+        self.model = encoder.model
         self._numbers = numbers
         self._speller = Speller([encoder.pronunciations(text) for text in readout.spoken])
         self.register_buffer("weights", readout.weights.T.contiguous())
@@ -101,8 +103,9 @@ class Spotter(nn.Module):
         self.register_buffer("readings", _padded(self._speller.owners.tolist(), len(readout.labels)))
 
     def forward(self, waveforms: Tensor) -> tuple[Tensor, Tensor]:
-        peak = waveforms.abs().amax(-1, keepdim=True).clamp_min(1e-5)
-        vectors, spelling = self.tower(features(self.front_end(waveforms / peak)))
+        full = at_full_scale(waveforms)
+        mel = torch.cat([front_end(full) for front_end in self.front_ends], 1)
+        vectors, spelling = self.model.hear(mel)
         cosines = (vectors @ self.weights + self.bias)[:, self.variants].amax(2)
         others = vectors @ self.fillers
         nearest = others.topk(min(NEAREST, self.fillers.shape[1]), dim=1).values.mean(1, keepdim=True)
@@ -129,7 +132,7 @@ class Exported:
 
 
 def export(
-    encoder: PhoneBindEncoder,
+    encoder: Encoder,
     words: Words | ZeroShotClassifier | Enrolment | os.PathLike[str],
     path: str | os.PathLike[str],
     threshold: Threshold | None = None,
@@ -142,14 +145,14 @@ def export(
     the weights are from.
 
     Args:
-        encoder: PhoneBind in float32.
+        encoder: `phonebind` or `phonebind-large` in float32.
         words: labels, or 'label=/ARPAbet/'.
         path: a file that ends in .onnx.
         threshold: the least score of a hit, or one for each word.
         int8: multiply the large layers in 8 bits.
 
     Raises:
-        EncoderError: onnx is not installed, the encoder is not PhoneBind in float32, or a number is out of range.
+        EncoderError: onnx is not installed, the encoder is another or not in float32, or a number is out of range.
         KeywordError, PronunciationError: a word cannot be used.
     """
     onnx = _onnx()
@@ -157,10 +160,13 @@ def export(
     if path.suffix != ".onnx":
         raise EncoderError(f"'{path}' does not end in .onnx; runtimes expect that")
     if not isinstance(encoder, PhoneBindEncoder) or encoder.precision != "fp32":
-        raise EncoderError("only phonebind in float32 can be exported; leave --encoder and --precision away")
+        raise EncoderError("only phonebind and phonebind-large in float32 can be exported; leave --precision away")
     numbers = encoder.speech_confidence()
     if numbers is None:
-        raise EncoderError("what the scores of these weights are worth in running speech was not fitted")
+        raise EncoderError(
+            f"what the scores of {encoder.name} are worth in running speech was not fitted for its weights; "
+            "fit it with 'python -m kws_imagebind.training.phonebind.running_speech'"
+        )
     readout = words if isinstance(words, ZeroShotClassifier) else word_scorer(encoder, words)
     spotter = Spotter(encoder, readout, numbers).eval()
     model = onnx.load_model_from_string(_traced(spotter))
@@ -257,25 +263,48 @@ def _fold_transposes(onnx: Any, model: Any) -> None:
 
 
 def _pack(onnx: Any, model: Any) -> None:
-    """Stores in 16 bits what they hold exactly, and casts it when the file is loaded."""
-    kept, casts = [], []
+    """Stores in 16 or 8 bits what they hold exactly, which runtimes turn back once, when they load the file."""
+    kept, nodes = [], []
     for tensor in model.graph.initializer:
         values = onnx.numpy_helper.to_array(tensor)
-        if values.dtype == np.float32 and values.size >= SMALL:
-            with np.errstate(over="ignore"):
-                half = values.astype(np.float16)
-            if np.array_equal(half.astype(np.float32), values):
-                kept.append(onnx.numpy_helper.from_array(half, f"{tensor.name}:half"))
-                casts.append(
-                    onnx.helper.make_node("Cast", [f"{tensor.name}:half"], [tensor.name], to=onnx.TensorProto.FLOAT)
-                )
-                continue
-        kept.append(tensor)
-    nodes = [*casts, *model.graph.node]
+        smaller = _smaller(values) if values.dtype == np.float32 and values.size >= SMALL else None
+        if smaller is None:
+            kept.append(tensor)
+            continue
+        numbers, scale = smaller
+        name = tensor.name
+        kept.append(onnx.numpy_helper.from_array(numbers, f"{name}:small"))
+        cast_to = name if scale is None else f"{name}:whole"
+        nodes.append(onnx.helper.make_node("Cast", [f"{name}:small"], [cast_to], to=onnx.TensorProto.FLOAT))
+        if scale is not None:
+            kept.append(onnx.numpy_helper.from_array(scale, f"{name}:scale"))
+            nodes.append(onnx.helper.make_node("Mul", [cast_to, f"{name}:scale"], [name]))
+    nodes += list(model.graph.node)
     del model.graph.initializer[:]
     model.graph.initializer.extend(kept)
     del model.graph.node[:]
     model.graph.node.extend(nodes)
+
+
+def _smaller(values: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[np.float32] | None] | None:
+    """Numbers in 16 bits, or in 8 with scales of their rows or columns, if these are what they were stored as.
+
+    >>> whole, scale = _smaller(np.array([[1.27, -0.13], [254.0, 2.0]], dtype=np.float32))
+    >>> whole.tolist(), [round(float(each), 2) for each in scale[:, 0]]
+    ([[127, -13], [127, 1]], [0.01, 2.0])
+    """
+    with np.errstate(over="ignore"):
+        half = values.astype(np.float16)
+    if np.array_equal(half.astype(np.float32), values):
+        return half, None
+    for axis in {0, values.ndim - 1} if values.ndim > 1 else ():
+        others = tuple(each for each in range(values.ndim) if each != axis)
+        scale = np.maximum(np.abs(values).max(others, keepdims=True), np.finfo(np.float32).tiny) / np.float32(127)
+        steps = values / scale
+        whole = np.rint(steps)
+        if np.abs(steps - whole).max() < ROUNDING:
+            return whole.astype(np.int8), scale
+    return None
 
 
 def _metadata(

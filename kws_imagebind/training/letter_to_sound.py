@@ -37,6 +37,7 @@ from kws_imagebind.models.letter_to_sound import (
     LetterToSound,
     letter_indices,
 )
+from kws_imagebind.models.storage import packed, unpacked
 from kws_imagebind.text.phonemes import Pronunciation, entries
 from kws_imagebind.text.tasks import SPEECH_COMMANDS_WORDS
 
@@ -164,7 +165,8 @@ def main() -> None:
     words = dictionary()
     seen = {word: listed for word, listed in words.items() if not is_held_out(word)}
     held_out = {word: listed for word, listed in words.items() if is_held_out(word)}
-    model = train(seen, Recipe(epochs=options.epochs)).half().float()  # judged as the file will hold it
+    model = train(seen, Recipe(epochs=options.epochs))
+    model.load_state_dict(unpacked(packed(model.state_dict(), "int8")))  # judged as the file will hold it
     errors = evaluate(model, held_out)
     model.save(options.output, {"trained_on": f"{len(seen)} words of CMUdict", "held_out": str(errors)})
     print(f"{options.output}: trained on {len(seen):,} words; of those held out: {errors}")

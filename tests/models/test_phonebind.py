@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -121,6 +122,18 @@ def test_a_saved_model_is_loaded_as_it_was_but_for_float16(model: PhoneBind, tmp
         similarity = (loaded.encode_audio(noise(4)) * model.encode_audio(noise(4))).sum(1)
     assert similarity.min() > 0.999
     assert phoneme_indices([("AA",)]).tolist() == [[1]]
+
+
+def test_a_file_of_the_first_release_is_still_read(tmp_path: Path) -> None:
+    """It does not say that it has no residual blocks in its stem."""
+    path, model = tmp_path / "model.safetensors", PhoneBind(replace(SMALL, stem_blocks=0)).eval()
+    save(model, path, {})
+    with safe_open(path, "pt") as file:
+        config = json.loads(file.metadata()["config"])
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    assert config.pop("stem_blocks") == 0
+    save_file(tensors, path, metadata={"config": json.dumps(config)})
+    assert load(path).config == model.config
 
 
 def test_int8_storage_is_half_as_large_and_says_the_same(bundled: PhoneBind, tmp_path: Path) -> None:

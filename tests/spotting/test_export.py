@@ -15,10 +15,11 @@ import torch
 import kws_imagebind as kws
 from kws_imagebind.audio.files import load_audio
 from kws_imagebind.audio.signal import fit
-from kws_imagebind.encoders.phonebind import PhoneBindEncoder
+from kws_imagebind.encoders.phonebind import PhoneBindEncoder, PhoneBindLarge
 from kws_imagebind.models.phonebind import SAMPLES
 from kws_imagebind.spotting.export import FrontEnd
 from kws_imagebind.spotting.judge import Judge
+from tests.models.test_ensemble import files, members
 from tests.spotting.test_spotting import RATE, SAMPLE, clip, joined
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "onnx_spotter.py"
@@ -73,6 +74,25 @@ def test_the_file_gives_pytorchs_cosines_and_scores(tmp_path: Path, encoder: Pho
     assert json.loads(about["words"]) == list(scorer.labels) and json.loads(about["thresholds"])["yes"] == 0.7
     assert json.loads(about["thresholds"])["no"] == 0.5 and json.loads(about["card"])["licence"] == "MIT"
     assert about["fingerprint"] == encoder.fingerprint and about["precision"] == ("int8" if int8 else "float32")
+
+
+def test_an_ensemble_is_exported_with_all_its_front_ends(
+    tmp_path: Path, encoder: PhoneBindEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    from kws_imagebind.spotting.export import export, session_of
+
+    files(tmp_path, members())
+    whole = PhoneBindLarge.from_weights(tmp_path, device="cpu")
+    monkeypatch.setattr(PhoneBindLarge, "speech_confidence", lambda _: encoder.speech_confidence())
+    scorer = kws.ZeroShotClassifier(whole, ["yes", "left", "data"])
+    made = export(whole, scorer, tmp_path / "spotter.onnx")
+    _, windows = sample_windows(20)
+    cosines, _ = session_of(made.path).run(None, {"waveforms": windows.numpy()})
+    assert np.abs(cosines - scorer(whole.encode_audio(list(windows))).values.numpy()).max() < 1e-4
+    about = session_of(made.path).get_modelmeta().custom_metadata_map
+    assert json.loads(about["card"])["name"] == "phonebind-large"
 
 
 def test_enrolled_words_are_exported_with_their_examples(tmp_path: Path, encoder: PhoneBindEncoder) -> None:

@@ -404,6 +404,16 @@ def test_a_manifest_counts_what_the_corpus_holds(corpus: Corpus, tmp_path: Path)
     assert {entry.word for entry in entries} == set(WORDS) and {entry.speakers for entry in entries} == {5}
 
 
+def test_a_manifest_adds_what_other_weights_learnt_from(corpus: Corpus, tmp_path: Path) -> None:
+    write_manifest(corpus, tmp_path / "one.tsv.gz")
+    own, *rest = read_manifest(tmp_path / "one.tsv.gz")
+    others = [replace(own, segments=99, speakers=1), replace(own, word="zebra")]
+    assert write_manifest(corpus, tmp_path / "both.tsv.gz", others) == len(rest) + 2
+    both = {(entry.word, entry.source): entry for entry in read_manifest(tmp_path / "both.tsv.gz")}
+    assert (both[own.word, own.source].segments, both[own.word, own.source].speakers) == (99, own.speakers)
+    assert both["zebra", own.source].segments == own.segments
+
+
 def test_recordings_are_listed_once_with_their_checksums(tmp_path: Path) -> None:
     (tmp_path / "a.ogg").write_bytes(b"abc")  # SHA-256's first example in FIPS 180
     (tmp_path / "b.ogg").write_bytes(b"")

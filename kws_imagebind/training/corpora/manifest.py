@@ -24,6 +24,7 @@ from kws_imagebind.training.corpora.alignment import read_manifest as read_recor
 from kws_imagebind.training.corpora.people import may_teach
 from kws_imagebind.training.corpora.shards import Corpus
 
+_Key = tuple[str, str, str]  # word, phonemes, source
 MANIFEST = Path(__file__).parents[2] / "weights" / "training_manifest.tsv.gz"
 RECORDINGS = Path(__file__).parents[2] / "weights" / "training_recordings.tsv.gz"
 
@@ -61,13 +62,25 @@ def _read(path: Path) -> Iterator[dict[str, str]]:
     yield from csv.DictReader(io.StringIO(gzip.decompress(path.read_bytes()).decode()), delimiter="\t")
 
 
-def write_manifest(corpus: Corpus, path: Path = MANIFEST) -> int:
-    """Writes the manifest of a corpus; returns its number of lines."""
-    speakers: dict[tuple[str, str, str], list[str]] = {}
+def write_manifest(corpus: Corpus, path: Path = MANIFEST, others: Iterable[Entry] = ()) -> int:
+    """Writes the manifest of a corpus; returns its number of lines.
+
+    Args:
+        corpus: what a model learnt from.
+        path: where.
+        others: lines of what other bundled models learnt from. Of a line that both have, the greater counts are written,
+            since the corpora of two releases share most of their segments.
+    """
+    speakers: dict[_Key, list[str]] = {}
     for segment in corpus.segments:
         key = (segment.word, " ".join(segment.pronunciation), segment.source)
         speakers.setdefault(key, []).append(segment.speaker)
-    rows = [(*key, len(set(by)), len(by)) for key, by in sorted(speakers.items())]
+    counts = {key: (len(set(by)), len(by)) for key, by in speakers.items()}
+    for entry in others:
+        key = (entry.word, " ".join(entry.pronunciation), entry.source)
+        known = counts.get(key, (0, 0))
+        counts[key] = max(known[0], entry.speakers), max(known[1], entry.segments)
+    rows = [(*key, *both) for key, both in sorted(counts.items())]
     _write(path, ("word", "phonemes", "source", "speakers", "segments"), rows)
     return len(rows)
 
@@ -103,9 +116,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path, default=Path("training/corpus"))
     parser.add_argument("--recordings", type=Path, required=True)
+    parser.add_argument("--others", type=Path, nargs="+", default=[], help="manifests of other bundled weights, to add")
     arguments = parser.parse_args()
     corpus = Corpus(arguments.corpus.glob("*.tsv"))
-    lines, files = write_manifest(corpus), write_recordings(arguments.recordings)
+    others = [entry for path in arguments.others for entry in read_manifest(path)]
+    lines, files = write_manifest(corpus, others=others), write_recordings(arguments.recordings)
     size = (MANIFEST.stat().st_size + RECORDINGS.stat().st_size) / 1e6
     print(f"{len(corpus):,} segments in {lines:,} lines, {files:,} recordings, {size:.2f} MB")
 

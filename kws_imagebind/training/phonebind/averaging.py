@@ -2,6 +2,8 @@
 
     python -m kws_imagebind.training.phonebind.averaging ONE.safetensors OTHER.safetensors --output MEAN.safetensors
 
+    python -m kws_imagebind.training.phonebind.averaging ONE.safetensors --storage int8 --output SMALL.safetensors
+
 Runs with a beginning in common end in one valley, whose middle is no worse than its slopes; runs that have nothing in
 common average to noise.
 """
@@ -11,10 +13,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import torch
 
 from kws_imagebind.models.phonebind import PhoneBind, load, save
+from kws_imagebind.models.storage import Storage
 
 
 def average(paths: Sequence[Path], weights: Sequence[float]) -> PhoneBind:
@@ -47,6 +51,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", nargs="+", type=Path, help="files that a run ended with")
     parser.add_argument("--share", nargs="+", type=float, help="of each; by default equal ones")
+    parser.add_argument(
+        "--storage", choices=get_args(Storage), default="float16", help="int8 takes half the bytes (default float16)"
+    )
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     shares = arguments.share or [1.0] * len(arguments.weights)
@@ -55,7 +62,7 @@ def main() -> None:
         model = average(arguments.weights, shares)
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    save(model, arguments.output, notes)
+    save(model, arguments.output, notes, arguments.storage)
 
 
 if __name__ == "__main__":

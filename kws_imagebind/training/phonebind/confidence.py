@@ -1,6 +1,7 @@
 """What PhoneBind's cosines are worth: three numbers beside its weights, to be fitted again whenever these change.
 
     python -m kws_imagebind.training.phonebind.confidence --data DIR
+    python -m kws_imagebind.training.phonebind.confidence --data DIR --encoder phonebind-large
 
 DIR holds Speech Commands. Its validation and training clips, never its testing clips, are put one after another into a
 long recording with pauses and background noise; the ten command words are the keywords, and the other words, the pauses
@@ -10,7 +11,6 @@ and the noise are not. The fit decides nothing about which keyword is the best, 
 from __future__ import annotations
 
 import argparse
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +23,8 @@ from kws_imagebind.audio.files import load_audio
 from kws_imagebind.datasets import Utterance, load_dataset
 from kws_imagebind.datasets.speech_commands import noise_folder
 from kws_imagebind.embeddings.embed import embed
-from kws_imagebind.encoders.confidence import SUFFIX, Confidence
-from kws_imagebind.encoders.phonebind import WEIGHTS, PhoneBindEncoder
+from kws_imagebind.encoders.confidence import Confidence
+from kws_imagebind.encoders.phonebind import PhoneBindEncoder, PhoneBindLarge
 from kws_imagebind.readouts.fillers import filler_scores, filler_vectors
 from kws_imagebind.readouts.rejection import Rejection, fit_rejection
 from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
@@ -34,6 +34,7 @@ from kws_imagebind.training.corpora.shards import SAMPLE_RATE
 from kws_imagebind.training.corpora.soundscape import Samples, Soundscape, compose
 
 SPLITS = ("validation", "training")
+ENCODERS = {encoder.name: encoder for encoder in (PhoneBindEncoder, PhoneBindLarge)}
 TOLERANCE = 0.3  # s from a word, where what is heard is still about it
 PLACES = 5  # windows, of which the best keyword's best counts: half a second
 
@@ -127,24 +128,34 @@ def gather(encoder: PhoneBindEncoder, root: Path, splits: Sequence[str] = SPLITS
     return Examples(np.concatenate([each.cosines for each in found]), np.concatenate([each.kinds for each in found]))
 
 
+def add_encoder_options(parser: argparse.ArgumentParser) -> None:
+    """Which weights numbers are fitted for; `chosen_encoder` reads them."""
+    parser.add_argument("--encoder", choices=ENCODERS, default="phonebind")
+    parser.add_argument("--weights", type=Path, help="its file, or the folder of its files; default the bundled ones")
+
+
+def chosen_encoder(arguments: argparse.Namespace) -> PhoneBindEncoder:
+    """The encoder to fit numbers for, which are kept in its `confidence_file` with its `digest`."""
+    return ENCODERS[arguments.encoder].from_weights(arguments.weights, device="cpu")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--weights", type=Path, default=WEIGHTS)
+    add_encoder_options(parser)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    encoder = PhoneBindEncoder.from_weights(arguments.weights, device="cpu")
+    encoder = chosen_encoder(arguments)
     found = gather(encoder, arguments.data)
     numbers = fit(found)
-    digest = hashlib.sha256(arguments.weights.read_bytes()).hexdigest()
     counts = ", ".join(f"{int((found.kinds == kind).sum()):,} of kind {kind}" for kind in SHARES)
-    path = arguments.weights.with_suffix(SUFFIX)
     rejection = thresholds(encoder, arguments.data)
     rounded = {name: round(value, 4) for name, value in rejection.as_dict().items()}
-    made = "python -m kws_imagebind.training.phonebind.confidence"
-    numbers.write(path, digest, {"rejection": rounded, "made_by": made, "examples": counts})
-    print(f"{numbers} of {counts}, {rounded}, in {path}")
+    made = f"python -m kws_imagebind.training.phonebind.confidence --encoder {encoder.name}"
+    notes = {"rejection": rounded, "made_by": made, "examples": counts}
+    numbers.write(encoder.confidence_file, encoder.digest, notes)
+    print(f"{numbers} of {counts}, {rounded}, in {encoder.confidence_file}")
 
 
 if __name__ == "__main__":
