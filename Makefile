@@ -21,9 +21,10 @@ test: $(VENV)/.installed-all  ## the test suite, offline
 EXTRAS       := pocketsphinx,transformers,sentence-transformers,glap,mteb,scale,export,imagenet
 EXTRAS_TESTS := tests/encoders/test_checkpoints.py tests/encoders/test_glap.py tests/encoders/test_pocketsphinx.py \
                 tests/evaluation/test_mteb_model.py tests/embeddings/test_executors.py tests/embeddings/test_table.py \
-                tests/spotting/test_export.py tests/cli/test_listening.py tests/models/test_networks.py
+                tests/spotting/test_export.py tests/cli/test_listening.py tests/models/test_networks.py tests/examples
 test-extras: $(VENV)/.installed-all  ## installs the large extras and runs their tests, which `make test` skips without them
 	$(BIN)/python -m pip install --quiet --editable ".[$(EXTRAS)]"
+	$(BIN)/python -m scripts.onnxruntime_web || echo "so the tests of examples/web will skip"
 	$(BIN)/python -m pytest -n 2 $(EXTRAS_TESTS)
 
 check: $(VENV)/.installed-all  ## style and types

@@ -158,14 +158,14 @@ function show(run, found) {
   if (session === run) {
     meter(run.listener.loudness.level);
     const { windows, time } = run.scored;
-    const cost = windows >= 10 ? `, ${Math.round(time / windows)} ms a window` : "";
-    if (run.muted > SILENT_FOR) say("The microphone gives no sound at all: is it muted?");
-    else say(`Listening to ${run.microphone.label || "the microphone"}, ${clock(run.listener.seconds).slice(0, -2)}${cost}`);
+    element("cost").textContent = windows < 10 ? "" : `${Math.round(time / windows)} ms a window.`;
+    const muted = run.muted > SILENT_FOR;
+    say(muted ? "The microphone gives no sound at all: is it muted?" : `Listening, ${clock(run.listener.seconds).slice(0, -2)}.`);
     if (run.left) complain(`This device is too slow for all of the sound: ${Math.round(run.left)} s were left out. Other programs or tabs may keep it busy.`);
   }
   for (const hit of found) {
     const line = made("li", "");
-    const time = made("time", "", new Date(run.began + 1000 * hit.time).toLocaleTimeString());
+    const time = made("time", "", new Date(run.began + 1000 * hit.time).toLocaleTimeString([], { hourCycle: "h23" }));
     line.append(made("span", "at", clock(hit.time)), made("strong", "word", hit.word), made("span", "score", hit.score.toFixed(2)), time);
     hits.prepend(line);
     while (hits.children.length > SHOWN) hits.lastChild.remove();
@@ -189,6 +189,7 @@ async function start() {
     return ready(IDLE);
   }
   session = run;
+  element("source").textContent = `Microphone: ${run.microphone.label || "not named by the browser"}.`;
   hits.replaceChildren();
   show(run, []);
   toggle.textContent = "Stop";
@@ -230,6 +231,7 @@ async function use(name, file) {
     before?.release();
     list();
     hits.replaceChildren();
+    element("cost").textContent = "";
     element("file").textContent = `${name}: ${spotter.words.length} ${spotter.words.length === 1 ? "word" : "words"}, ${spotter.precision}.`;
   } catch (error) {
     complain(error instanceof NotASpotter ? `'${name}' is not a spotter: ${error.message}.` : error.message);
