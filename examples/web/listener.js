@@ -1,7 +1,7 @@
 // Sound goes in, hits come out: the rules of `Listener` in kws_imagebind/spotting (windows.py, judge.py, hits.py).
 //
-// It differs in one respect: the file gives a score for each window alone, so five windows' scores are averaged here, where
-// `Listener` averages what the scores are made of (cosines and matches). Scores close to a threshold can differ.
+// It differs in one respect: the file gives a score for each window alone, so five windows' scores are averaged here,
+// where `Listener` averages what the scores are made of (cosines and matches). Close to a threshold they can disagree.
 
 import { joined } from "./resampler.js";
 
@@ -93,7 +93,8 @@ export class Listener {
   #mean(number) {
     const around = Math.floor(this.spotter.smoothed / 2), place = number - this.first;
     const windows = this.raw.slice(Math.max(0, place - around), place + around + 1);
-    return this.spotter.words.map((_, word) => windows.reduce((sum, { scores }) => sum + scores[word], 0) / windows.length);
+    const sum = (word) => windows.reduce((before, { scores }) => before + scores[word], 0);
+    return this.spotter.words.map((_, word) => sum(word) / windows.length);
   }
 
   #isInside(number, ended) {
@@ -111,8 +112,9 @@ export class Listener {
 }
 
 /**
- * Takes the best word and score of each window in order. A window is a hit where its word reaches its threshold, no window
- * within `patience` scores more, and the last hit lies further back than `REFRACTORY` and is not mostly the same sound.
+ * Takes the best word and score of each window in order. A window is a hit where its word reaches its threshold, no
+ * window within `patience` scores more, and the last hit lies further back than `REFRACTORY` and is not mostly the same
+ * sound.
  */
 export class Decider {
   constructor({ words, thresholds, window, hop, patience }) {
@@ -173,7 +175,9 @@ export class Loudness {
   add(block) {
     const both = joined(this.rest, block);
     const whole = Math.floor(both.length / this.size);
-    for (let frame = 0; frame < whole; frame++) this.frames.push(decibels(both.subarray(frame * this.size, (frame + 1) * this.size)));
+    for (let frame = 0; frame < whole; frame++) {
+      this.frames.push(decibels(both.subarray(frame * this.size, (frame + 1) * this.size)));
+    }
     this.rest = both.slice(whole * this.size);
     const kept = Math.round(REMEMBERED / FRAME);
     if (this.frames.length >= 2 * kept) this.first += this.frames.splice(0, this.frames.length - kept).length;
@@ -190,11 +194,16 @@ function extent(loudness, middle, window) {
   const known = loudness.first;
   const first = Math.max(Math.round(Math.max(0, middle - window / 2) / FRAME), known);
   const frames = loudness.frames.slice(first - known, Math.round(Math.max(0, middle + window / 2) / FRAME) - known);
-  if (!frames.length) return [Math.max(0, middle - window / 2), Math.min((known + loudness.frames.length) * FRAME, middle + window / 2)];
+  if (!frames.length) {
+    const heard = (known + loudness.frames.length) * FRAME;
+    return [Math.max(0, middle - window / 2), Math.min(heard, middle + window / 2)];
+  }
   const centre = Math.min(Math.max(0, Math.round(middle / FRAME) - first), frames.length - 1);
   const reach = Math.round(REACH / FRAME);
   let loudest = Math.max(0, centre - reach);
-  for (let at = loudest; at < Math.min(frames.length, centre + reach + 1); at++) if (frames[at] > frames[loudest]) loudest = at;
+  for (let at = loudest; at < Math.min(frames.length, centre + reach + 1); at++) {
+    if (frames[at] > frames[loudest]) loudest = at;
+  }
   const far = (step) => {
     let edge = loudest;
     for (let at = loudest + step; at >= 0 && at < frames.length && Math.abs(at - edge) <= GAP; at += step) {
@@ -214,7 +223,9 @@ function overlap(hit, start, end) {
 /** Decibels of full scale of the loudest part of so many samples; a constant is not a sound. */
 function levelOf(window, part) {
   let loudest = -Infinity;
-  for (let at = 0; at + part <= window.length; at += part) loudest = Math.max(loudest, decibels(window.subarray(at, at + part)));
+  for (let at = 0; at + part <= window.length; at += part) {
+    loudest = Math.max(loudest, decibels(window.subarray(at, at + part)));
+  }
   return loudest;
 }
 

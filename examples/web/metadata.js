@@ -1,5 +1,5 @@
-// What a spotter's file says of itself. onnxruntime-web (1.30) does not hand a model's metadata to JavaScript, so they are
-// read from the file: an ONNX file is a protocol buffer whose field 14 holds a key and a value, again and again.
+// What a spotter's file says of itself. onnxruntime-web (1.30) does not hand a model's metadata to JavaScript, so they
+// are read from the file: an ONNX file is a protocol buffer whose field 14 holds a key and a value, again and again.
 
 const METADATA = 14;
 const VARINT = 0, FIXED_64 = 1, BYTES = 2, FIXED_32 = 5; // wire types
@@ -10,8 +10,8 @@ export class NotASpotter extends Error {}
 
 /**
  * @param {Uint8Array} file
- * @returns what the listener needs: `words`, `thresholds` (one for each word), `sampleRate` in hertz, `window`, `hop` and
- *   `patience` in seconds, `smoothed` in windows, `faintest` in decibels of full scale, and `precision`.
+ * @returns what the listener needs: `words`, `thresholds` (one for each word), `sampleRate` in hertz, `window`, `hop`
+ *   and `patience` in seconds, `smoothed` in windows, `faintest` in decibels of full scale, and `precision`.
  * @throws {NotASpotter}
  */
 export function describe(file) {
@@ -72,6 +72,7 @@ function checked(about) {
     patience: Number(about.patience),
     faintest: Number(about.faintest),
   };
-  if (!words.length || ![...thresholds, ...Object.values(numbers)].every(Number.isFinite)) throw new Error("a number is missing");
+  const complete = words.length && [...thresholds, ...Object.values(numbers)].every(Number.isFinite);
+  if (!complete) throw new Error("words or numbers are missing");
   return { words, thresholds, precision: about.precision, ...numbers };
 }

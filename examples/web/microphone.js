@@ -6,9 +6,12 @@ import { Resampler } from "./resampler.js";
 export class NoMicrophone extends Error {}
 
 const SENTENCES = {
-  NotAllowedError: "The microphone was refused. Allow it for this page, in the browser's settings or beside the address, and press Start again.",
+  NotAllowedError:
+    "The microphone was refused. Allow it for this page, in the browser's settings or beside the address, and press " +
+    "Start again.",
   NotFoundError: "No microphone was found. Connect one and press Start again.",
-  NotReadableError: "The microphone cannot be read: another program may be using it. Close that program and press Start again.",
+  NotReadableError:
+    "The microphone cannot be read: another program may be using it. Close that program and press Start again.",
 };
 
 // The spotter learnt from sound as it was recorded.
@@ -48,13 +51,18 @@ export async function openMicrophone(sampleRate, heard, lost) {
   source.connect(capture).connect(context.destination); // which hears silence; some browsers run only what leads there
   const [track] = stream.getAudioTracks();
   track.onended = () => lose("The microphone is gone: it was unplugged, or its permission was taken back.");
-  context.onstatechange = () => context.state === "running" || lose("The browser has stopped the sound, as for a telephone call. Press Start to go on.");
+  context.onstatechange = () => {
+    if (context.state === "running") return;
+    lose("The browser has stopped the sound, as for a telephone call. Press Start to go on.");
+  };
   return { label: track.label, close };
 }
 
 async function ask() {
   if (!window.isSecureContext) {
-    throw new NoMicrophone("Browsers give the microphone only to a page at https:// or at localhost. Open this page at such an address.");
+    throw new NoMicrophone(
+      "Browsers give the microphone only to a page at https:// or at localhost. Open this page at such an address.",
+    );
   }
   if (!navigator.mediaDevices?.getUserMedia || !window.AudioWorkletNode) {
     throw new NoMicrophone("This browser gives pages no microphone. A current Firefox, Chrome, Edge or Safari does.");
@@ -62,7 +70,8 @@ async function ask() {
   try {
     return await navigator.mediaDevices.getUserMedia({ audio: AS_IT_IS });
   } catch (error) {
-    throw new NoMicrophone(SENTENCES[error.name] ?? `The microphone cannot be used (${error.message}).`, { cause: error });
+    const sentence = SENTENCES[error.name] ?? `The microphone cannot be used (${error.message}).`;
+    throw new NoMicrophone(sentence, { cause: error });
   }
 }
 

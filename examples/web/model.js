@@ -18,7 +18,8 @@ export async function load(file) {
   const ort = await runtime();
   let session;
   try {
-    session = await ort.InferenceSession.create(new Uint8Array(file), { executionProviders: ["wasm"], logSeverityLevel: 3 });
+    const options = { executionProviders: ["wasm"], logSeverityLevel: 3 };
+    session = await ort.InferenceSession.create(new Uint8Array(file), options);
   } catch (error) {
     if (/wasm|webassembly|simd/i.test(error.message)) {
       throw new CannotRun(`WebAssembly could not be started in this browser (${error.message}).`, { cause: error });
@@ -38,13 +39,17 @@ export async function load(file) {
 
 async function runtime() {
   if (typeof WebAssembly !== "object") {
-    throw new CannotRun("This browser has no WebAssembly, which computes the scores. A current browser has it, unless it is switched off, as in Lockdown Mode.");
+    throw new CannotRun(
+      "This browser has no WebAssembly, which computes the scores. A current browser has it, unless it is switched " +
+        "off, as in Lockdown Mode.",
+    );
   }
   let ort;
   try {
     ort = await import(new URL("ort.wasm.min.mjs", RUNTIME));
   } catch (error) {
-    throw new CannotRun("onnxruntime-web is missing in the folder vendor/: run 'make web' in the project's folder.", { cause: error });
+    const sentence = "onnxruntime-web is missing in the folder vendor/: run 'make web' in the project's folder.";
+    throw new CannotRun(sentence, { cause: error });
   }
   ort.env.wasm.wasmPaths = RUNTIME.href;
   ort.env.wasm.numThreads = 1; // more need a server that isolates the page from other origins

@@ -1,5 +1,5 @@
-// Sound at another sample rate, by windowed-sinc interpolation, block after block without seams. For browsers that do not
-// convert the microphone's rate themselves.
+// Sound at another sample rate, by windowed-sinc interpolation, block after block without seams. For browsers that do
+// not convert the microphone's rate themselves.
 
 const CROSSINGS = 6; // of zero by the sinc, to either side
 const ROLL_OFF = 0.99; // of the lower rate's highest frequency
@@ -19,7 +19,8 @@ export class Resampler {
     [this.#step, this.#out] = [fromRate / common, toRate / common];
     const base = ROLL_OFF * Math.min(fromRate, toRate) / fromRate; // zero crossings a sample
     this.#reach = Math.ceil(CROSSINGS / base);
-    this.#filters = Array.from({ length: this.#out }, (_, place) => this.#filter(((place * this.#step) % this.#out) / this.#out, base));
+    const fraction = (place) => ((place * this.#step) % this.#out) / this.#out; // of a sample, that it lies after one
+    this.#filters = Array.from({ length: this.#out }, (_, place) => this.#filter(fraction(place), base));
     this.#held = new Float32Array(this.#reach); // silence before the stream
     this.#first = -this.#reach;
   }

@@ -154,19 +154,28 @@ function meter(decibels) {
   level.setAttribute("aria-valuenow", Math.round(shown));
 }
 
+function tooSlow(seconds) {
+  return (
+    `This device is too slow for all of the sound: ${Math.round(seconds)} s were left out. ` +
+    "Other programs or tabs may keep it busy."
+  );
+}
+
 function show(run, found) {
   if (session === run) {
     meter(run.listener.loudness.level);
     const { windows, time } = run.scored;
     element("cost").textContent = windows < 10 ? "" : `${Math.round(time / windows)} ms a window.`;
     const muted = run.muted > SILENT_FOR;
-    say(muted ? "The microphone gives no sound at all: is it muted?" : `Listening, ${clock(run.listener.seconds).slice(0, -2)}.`);
-    if (run.left) complain(`This device is too slow for all of the sound: ${Math.round(run.left)} s were left out. Other programs or tabs may keep it busy.`);
+    const listening = `Listening, ${clock(run.listener.seconds).slice(0, -2)}.`; // whole seconds
+    say(muted ? "The microphone gives no sound at all: is it muted?" : listening);
+    if (run.left) complain(tooSlow(run.left));
   }
   for (const hit of found) {
     const line = made("li", "");
     const time = made("time", "", new Date(run.began + 1000 * hit.time).toLocaleTimeString([], { hourCycle: "h23" }));
-    line.append(made("span", "at", clock(hit.time)), made("strong", "word", hit.word), made("span", "score", hit.score.toFixed(2)), time);
+    const [at, score] = [made("span", "at", clock(hit.time)), made("span", "score", hit.score.toFixed(2))];
+    line.append(at, made("strong", "word", hit.word), score, time);
     hits.prepend(line);
     while (hits.children.length > SHOWN) hits.lastChild.remove();
     const word = words.children[spotter.words.indexOf(hit.word)];
@@ -232,7 +241,8 @@ async function use(name, file) {
     list();
     hits.replaceChildren();
     element("cost").textContent = "";
-    element("file").textContent = `${name}: ${spotter.words.length} ${spotter.words.length === 1 ? "word" : "words"}, ${spotter.precision}.`;
+    const count = spotter.words.length === 1 ? "1 word" : `${spotter.words.length} words`;
+    element("file").textContent = `${name}: ${count}, ${spotter.precision}.`;
   } catch (error) {
     complain(error instanceof NotASpotter ? `'${name}' is not a spotter: ${error.message}.` : error.message);
   }
@@ -241,8 +251,10 @@ async function use(name, file) {
 
 async function fetched() {
   const answer = await fetch(DEFAULT);
-  if (!answer.ok) throw new Error(`There is no ${DEFAULT} beside this page: run 'make web' in the project's folder, or choose a spotter's file below.`);
-  return answer.arrayBuffer();
+  if (answer.ok) return answer.arrayBuffer();
+  throw new Error(
+    `There is no ${DEFAULT} beside this page: run 'make web' in the project's folder, or choose another file below.`,
+  );
 }
 
 toggle.addEventListener("click", () => (session ? stop() : start()));
