@@ -47,6 +47,15 @@ AudioContext.prototype.createMediaStreamSource = function (stream) {
   return connect.call(this, stream);
 };
 """
+# The most that each bar has shown.
+HIGHEST = """
+window.highest = {};
+new MutationObserver((changes) => {
+  for (const { target, oldValue } of changes) {
+    window.highest[target.ariaLabel] = Math.max(window.highest[target.ariaLabel] ?? -100, Number(oldValue));
+  }
+}).observe(document, { subtree: true, attributeFilter: ["aria-valuenow"], attributeOldValue: true });
+"""
 sync_api.expect.set_options(timeout=PATIENCE)
 
 
@@ -161,6 +170,7 @@ def opened(web: Opened) -> Opened:
 def test_the_word_that_is_said_is_heard_and_no_other(web: Opened, rates: str) -> None:
     if rates == "its own rate only":
         web.page.add_init_script(OWN_RATE_ONLY)
+    web.page.add_init_script(HIGHEST)
     opened(web)
     web.picture("before")
     toggle = web.page.locator("#toggle")
@@ -177,7 +187,11 @@ def test_the_word_that_is_said_is_heard_and_no_other(web: Opened, rates: str) ->
     assert web.hits() == ["left"]
     minutes, seconds = web.page.locator("#hits .at").inner_text().split(":")
     assert minutes == "0" and 0 < float(seconds) < LEAD + 1  # less by what passes before the page is given the sound
-    assert 0.5 <= float(web.page.locator("#hits .score").inner_text()) <= 1
+    score = float(web.page.locator("#hits .score").inner_text())
+    assert 0.5 <= score <= 1
+    shown = web.page.evaluate("highest")
+    assert shown["score of left, threshold 0.5"] == pytest.approx(score, abs=0.01)
+    assert shown["score of kettle, threshold 0.5"] < 0.5
     assert not web.complaints
 
 
