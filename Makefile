@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV   := .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 BIN    := $(VENV)/bin
 
-.PHONY: evaluate demo notebook test test-extras check format benchmark clean
+.PHONY: evaluate demo web notebook test test-extras check format benchmark clean
 
 evaluate: $(VENV)/.installed  ## the main job, offline: the bundled encoder on the bundled sample, into report/
 	$(BIN)/kws-imagebind evaluate --output report
@@ -21,9 +21,10 @@ test: $(VENV)/.installed-all  ## the test suite, offline
 EXTRAS       := pocketsphinx,transformers,sentence-transformers,glap,mteb,scale,export,imagenet
 EXTRAS_TESTS := tests/encoders/test_checkpoints.py tests/encoders/test_glap.py tests/encoders/test_pocketsphinx.py \
                 tests/evaluation/test_mteb_model.py tests/embeddings/test_executors.py tests/embeddings/test_table.py \
-                tests/spotting/test_export.py tests/cli/test_listening.py tests/models/test_networks.py
+                tests/spotting/test_export.py tests/cli/test_listening.py tests/models/test_networks.py tests/examples
 test-extras: $(VENV)/.installed-all  ## installs the large extras and runs their tests, which `make test` skips without them
 	$(BIN)/python -m pip install --quiet --editable ".[$(EXTRAS)]"
+	$(BIN)/python -m scripts.onnxruntime_web || echo "so the tests of examples/web will skip"
 	$(BIN)/python -m pytest -n 2 $(EXTRAS_TESTS)
 
 check: $(VENV)/.installed-all  ## style and types
@@ -34,6 +35,14 @@ check: $(VENV)/.installed-all  ## style and types
 format: $(VENV)/.installed-all  ## let ruff fix what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+WORDS ?= computer,hey kitchen,cappuccino
+web: $(VENV)/.installed  ## a page that listens in the browser, in examples/web: make web WORDS='lamp,kettle'
+	$(BIN)/python -m scripts.onnxruntime_web
+	$(BIN)/python -m pip install --quiet --editable ".[export]"
+	$(BIN)/kws-imagebind export --words "$(WORDS)" --output examples/web/spotter.onnx
+	@echo "Serve it with: $(BIN)/python -m http.server --bind 127.0.0.1 --directory examples/web 8000"
+	@echo "and open http://localhost:8000"
 
 demo: $(VENV)/.installed-demo  ## a page to speak to, on this machine only
 	$(BIN)/kws-imagebind demo
