@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -196,6 +196,16 @@ class PhoneBind(nn.Module):
     def encode_text(self, pronunciations: Sequence[Pronunciation]) -> Tensor:
         """Pronunciations -> (batch, dim), unit norm."""
         return self.text(phoneme_indices(pronunciations).to(self.log_scale.device))
+
+
+def deepened(model: PhoneBind, blocks: int) -> PhoneBind:
+    """A model that hears the same, with so many more blocks in its audio tower, which add nothing until they learn."""
+    config = replace(model.config, blocks=model.config.blocks + blocks)
+    deeper = PhoneBind(config)
+    deeper.load_state_dict(model.state_dict(), strict=False)
+    for block in deeper.audio.blocks[model.config.blocks :]:
+        nn.init.zeros_(block.get_parameter("scale"))
+    return deeper
 
 
 def phoneme_indices(pronunciations: Sequence[Pronunciation]) -> Tensor:

@@ -21,6 +21,7 @@ from kws_imagebind.models.phonebind import (
     SAMPLES,
     PhoneBind,
     PhoneBindConfig,
+    deepened,
     features,
     load,
     phoneme_indices,
@@ -64,6 +65,18 @@ def test_both_towers_end_in_unit_vectors_of_one_space(model: PhoneBind) -> None:
 def test_the_spelling_has_a_frame_every_30_ms(model: PhoneBind) -> None:
     spelling = model.audio(torch.zeros(2, 16, 98))[1]
     assert spelling.shape == (2, 33, 40)
+
+
+def test_a_deeper_model_hears_the_same_until_it_learns(bundled: PhoneBind) -> None:
+    deeper = deepened(bundled, 2).eval()
+    assert len(deeper.audio.blocks) == len(bundled.audio.blocks) + 2
+    x = torch.randn(3, 64, 100)
+    with torch.inference_mode():
+        for found, expected in zip(deeper.audio(x), bundled.audio(x), strict=True):
+            assert torch.allclose(found, expected, atol=1e-6)
+    deeper.audio(x)[0][:, 0].sum().backward()
+    learns = deeper.audio.blocks[-1].get_parameter("scale").grad
+    assert learns is not None and bool(learns.abs().max() > 0)
 
 
 def test_gain_does_not_matter(bundled: PhoneBind) -> None:

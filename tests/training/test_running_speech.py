@@ -11,7 +11,8 @@ import soundfile
 from benchmarks.false_alarms import Tally, at_missed, group, missed, summary
 from kws_imagebind.encoders.confidence import SpeechConfidence, Weighing
 from kws_imagebind.training.corpora.alignment import Recording
-from kws_imagebind.training.corpora.running_speech import KEYWORDS, Scene, Span, at_level, half, scenes, with_noise
+from kws_imagebind.training.corpora.people import half
+from kws_imagebind.training.corpora.running_speech import KEYWORDS, Scene, Span, at_level, scenes, with_noise
 from kws_imagebind.training.corpora.shards import SAMPLE_RATE
 from kws_imagebind.training.corpora.soundscape import Said, Soundscape
 from kws_imagebind.training.phonebind.running_speech import Examples, of_words, tell

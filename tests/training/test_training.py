@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import shutil
 import subprocess
@@ -264,8 +265,8 @@ def test_near_neighbours_are_the_nearest_by_edit_distance() -> None:
 def test_small_sources_are_drawn_oftener_than_their_size(corpus: Corpus) -> None:
     shares = Sampler(corpus, RECIPE).shares
     assert shares == pytest.approx({"espeak-ng": 1 - RECIPE.human, "speechocean762": RECIPE.human})
-    waveforms, classes = Sampler(corpus, RECIPE).batch(4)
-    assert waveforms.shape == (8, SAMPLES) and classes.max() < 10
+    waveforms, drawn = Sampler(corpus, RECIPE).batch(4)
+    assert waveforms.shape == (8, SAMPLES) and drawn.max() < len(corpus)
     assert torch.equal(Sampler(corpus, RECIPE).batch(4)[0], waveforms)
 
 
@@ -414,6 +415,24 @@ def test_recordings_are_listed_once_with_their_checksums(tmp_path: Path) -> None
         HeardRecording("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "mycroft", "anna"),
         HeardRecording("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "picovoice_s2i", "a"),
     ]
+
+
+def test_people_who_report_and_wake_words_said_alone_never_teach(tmp_path: Path) -> None:
+    rows = [
+        ("speechocean762_more", "103"),  # half("103") is "report"
+        ("speechocean762_more", "SPEAKER0001"),
+        ("ovos", "SPEAKER0001"),
+        ("speechocean762", "103"),
+    ]
+    lines = ["path\tkind\tspeaker\ttranscript\tseconds\tflagged\tsource\tlicence"]
+    for number, (folder, speaker) in enumerate(rows):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / f"{number}.ogg").write_bytes(bytes([number]))
+        lines.append(f"{folder}/{number}.ogg\tsentence\t{speaker}\tthe lamp\t1\t\tspeechocean762\tfree")
+    (tmp_path / "manifest.tsv").write_text("\n".join(lines) + "\n")
+    write_recordings(tmp_path, tmp_path / "heard.tsv.gz")
+    heard = {recording.sha256 for recording in published_recordings(tmp_path / "heard.tsv.gz")}
+    assert heard == {hashlib.sha256(bytes([number])).hexdigest() for number in (1, 3)}
 
 
 @pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")

@@ -30,6 +30,7 @@ from kws_imagebind.audio.signal import fit
 from kws_imagebind.models.letter_to_sound import LetterToSound
 from kws_imagebind.models.phonebind import BLANK, PHONEME_INDEX, SAMPLES, PhoneBind, features, load
 from kws_imagebind.text.phonemes import Pronunciation, combine, lookup, without_stress
+from kws_imagebind.training.corpora.people import may_teach
 from kws_imagebind.training.corpora.shards import SAMPLE_RATE, Segment, condition, is_written, write_shard
 from kws_imagebind.training.corpora.vocabulary import excluded_pronunciations, is_excluded
 
@@ -64,6 +65,7 @@ class Recording:
     flagged: frozenset[str]
     source: str
     whole: bool = True  # whether `words` are all that is said
+    collection: str = ""  # the folder beside the manifest that it lies in
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,10 @@ def read_manifest(folder: Path) -> list[Recording]:
             for part in parts:
                 words = tuple(re.findall(r"[a-z']+", part.lower()))
                 path = folder / row["path"]
-                recordings.append(Recording(path, row["kind"], speaker, words, flagged, row["source"], whole))
+                collection = Path(row["path"]).parts[0]
+                recordings.append(
+                    Recording(path, row["kind"], speaker, words, flagged, row["source"], whole, collection)
+                )
     return recordings
 
 
@@ -229,7 +234,8 @@ def main() -> None:
     model = load(arguments.model)
     by_source: dict[str, list[Recording]] = {}
     for recording in read_manifest(arguments.recordings):
-        by_source.setdefault(recording.source, []).append(recording)
+        if may_teach(recording.collection, recording.speaker):
+            by_source.setdefault(recording.source, []).append(recording)
     for source, recordings in by_source.items():
         name = f"real-{source}"
         if is_written(arguments.corpus, name):

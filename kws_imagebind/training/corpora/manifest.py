@@ -21,6 +21,7 @@ from pathlib import Path
 from kws_imagebind.files import whole
 from kws_imagebind.text.phonemes import Pronunciation
 from kws_imagebind.training.corpora.alignment import read_manifest as read_recordings
+from kws_imagebind.training.corpora.people import may_teach
 from kws_imagebind.training.corpora.shards import Corpus
 
 MANIFEST = Path(__file__).parents[2] / "weights" / "training_manifest.tsv.gz"
@@ -80,7 +81,10 @@ def read_manifest(path: Path = MANIFEST) -> Iterator[Entry]:
 
 def write_recordings(folder: Path, path: Path = RECORDINGS) -> int:
     """Writes the checksums of all recordings that `alignment` may cut up; returns their number."""
-    heard = {recording.path: recording for recording in read_recordings(folder)}
+    recordings = read_recordings(folder)
+    heard = {
+        recording.path: recording for recording in recordings if may_teach(recording.collection, recording.speaker)
+    }
     rows = sorted(
         (recording.source, recording.speaker, hashlib.sha256(file.read_bytes()).hexdigest())
         for file, recording in heard.items()

@@ -6,7 +6,6 @@ The people are divided in two, once for all: one half may choose thresholds, the
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from kws_imagebind.audio.files import load_audio
 from kws_imagebind.text.phonemes import lookup
 from kws_imagebind.training.corpora.alignment import Recording, read_manifest
+from kws_imagebind.training.corpora.people import half
 from kws_imagebind.training.corpora.shards import SAMPLE_RATE
 
 # Keywords that reports ask for, and that therefore choose nothing: words of the sentences, wake words that some
@@ -76,15 +76,6 @@ class Scene:
     @property
     def seconds(self) -> float:
         return len(self.samples) / SAMPLE_RATE
-
-
-def half(speaker: str) -> str:
-    """'choose' or 'report': which half of the people somebody belongs to, by the SHA-256 of the name.
-
-    >>> half("103"), half("SPEAKER0001")
-    ('report', 'choose')
-    """
-    return ("choose", "report")[hashlib.sha256(speaker.encode()).digest()[-1] % 2]
 
 
 def sentences(folder: Path, side: str, sources: Sequence[str]) -> list[Recording]:

@@ -38,6 +38,7 @@ from kws_imagebind.models.phonebind import (
     SAMPLES,
     PhoneBind,
     PhoneBindConfig,
+    deepened,
     load,
     phoneme_indices,
     save,
@@ -47,6 +48,7 @@ from kws_imagebind.text.phonemes import Pronunciation
 from kws_imagebind.training.corpora.shards import SAMPLE_RATE, Corpus, Segment
 from kws_imagebind.training.corpora.synthesis import ACCENTED, SYNTHESISERS
 from kws_imagebind.training.phonebind.augmentation import augment, place
+from kws_imagebind.training.phonebind.distillation import Lessons, distilled, prepare
 
 SHORT = 5  # phonemes
 ROWS = 500  # pronunciations compared with all others at once
@@ -74,8 +76,11 @@ class Recipe:
     near_negatives: int = 3  # of those, in each step
     mining: int = 1_000  # steps between two looks at which pronunciations the model itself takes for neighbours
     light: float = 0.3  # share of the steps in which augmentation grows from light to heavy
+    forward: float = 1.0  # weight of the audio-to-text loss
     backward: float = 0.5  # weight of the text-to-audio loss
     spelling: float = 0.3  # weight of CTC
+    taught: float = 1.0  # weight of the cross-entropy with the teachers' softmax, where there are teachers
+    alike: float = 30.0  # weight of the squared error of the teachers' cosines
     max_scale: float = 40.0
     seed: int = 0
 
@@ -97,16 +102,16 @@ class Sampler:
         self.classes = np.array([index_of[segment.pronunciation] for segment in corpus.segments])
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Waveforms (batch, samples) and the indices of their pronunciations (batch,)."""
+        """Waveforms (batch, samples) and the indices of their segments (batch,)."""
         rng = np.random.default_rng((self.recipe.seed, step))
         drawn = np.searchsorted(self._cumulative, rng.random(self.recipe.batch)).clip(max=len(self.corpus) - 1)
         waveforms = np.stack([place(self.corpus.audio(index), rng) for index in drawn])
-        return torch.from_numpy(waveforms), torch.from_numpy(self.classes[drawn])
+        return torch.from_numpy(waveforms), torch.from_numpy(drawn)
 
 
 @dataclass
 class Batches(Dataset[tuple[Tensor, Tensor]]):
-    """The augmented batch of every step: features (batch, mels, frames) and pronunciations (batch,)."""
+    """The augmented batch of every step: features (batch, mels, frames) and the indices of segments (batch,)."""
 
     sampler: Sampler
     front_end: MelConfig
@@ -117,10 +122,10 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
     @torch.no_grad()
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
         recipe = self.sampler.recipe
-        waveforms, classes = self.sampler.batch(step)
+        waveforms, drawn = self.sampler.batch(step)
         torch.manual_seed(hash((recipe.seed, step, 2)))
         strength = min(1.0, 0.3 + 0.7 * step / (recipe.light * recipe.steps))
-        return augment(waveforms, self.front_end, strength), classes
+        return augment(waveforms, self.front_end, strength), drawn
 
     def loader(self, start: int) -> DataLoader[tuple[Tensor, Tensor]]:
         """The batches from step `start` on, prepared ahead by one more process, which is a third of the work."""
@@ -204,6 +209,7 @@ class Trainer:
 
     def __init__(self, model: PhoneBind, sampler: Sampler, recipe: Recipe) -> None:
         self.model, self.sampler, self.recipe = model, sampler, recipe
+        self.lessons: Lessons | None = None  # of teachers, where the recipe gives them a weight
         self.batches = Batches(sampler, model.config.front_end)
         self.average = copy.deepcopy(model).eval()
         matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
@@ -229,36 +235,39 @@ class Trainer:
         others = rng.integers(len(self.indices), size=self.recipe.random_negatives)
         return np.unique(np.concatenate([present, self.neighbours[present][:, columns].ravel(), others]))
 
-    def losses(self, x: Tensor, classes: Tensor) -> dict[str, Tensor]:
-        """Audio-to-text, text-to-audio (InfoNCE, arXiv:1807.03748) and CTC, each a mean over the batch."""
+    def losses(self, x: Tensor, drawn: Tensor) -> dict[str, Tensor]:
+        """Audio-to-text and text-to-audio (InfoNCE, arXiv:1807.03748), CTC, and the teachers'; means over the batch."""
+        classes = torch.from_numpy(self.sampler.classes[drawn.numpy()])
         present = classes.unique().numpy()
         chosen = self.candidates(present)
         with torch.autocast("cpu", torch.bfloat16):
             heard, spelling = self.model.audio(x)
             read = self.model.text(self.indices[chosen])
-        scores = self.model.log_scale.exp().clamp(max=self.recipe.max_scale) * heard @ read.T
+        cosines = heard @ read.T
+        scores = self.model.log_scale.exp().clamp(max=self.recipe.max_scale) * cosines
         match = torch.from_numpy(np.searchsorted(chosen, classes.numpy()))
         own = torch.from_numpy(np.searchsorted(chosen, present))
         by_text = scores[:, own].T.log_softmax(1)
         same = F.one_hot(match, len(chosen))[:, own].T.float()
         spelled = spelling.float().log_softmax(-1).transpose(0, 1)
         frames = torch.full((len(classes),), len(spelled))
-        return {
+        losses = {
             "forward": F.cross_entropy(scores, match),
             "backward": -((by_text * same).sum(1) / same.sum(1)).mean(),
             "spelling": F.ctc_loss(spelled, self.indices[classes], frames, self.lengths[classes], zero_infinity=True),
         }
+        if self.lessons is not None:
+            losses["taught"], losses["alike"] = distilled(cosines, self.lessons.cosines(drawn.numpy(), chosen))
+        return losses
 
-    def advance(self, x: Tensor, classes: Tensor) -> dict[str, float]:
-        """One step of the optimiser on features and their pronunciations; returns the losses."""
+    def advance(self, x: Tensor, drawn: Tensor) -> dict[str, float]:
+        """One step of the optimiser on features and the indices of their segments; returns the losses."""
         torch.manual_seed(hash((self.recipe.seed, self.step)))
         for group in self.optimiser.param_groups:
             group["lr"] = rate_at(self.step, self.recipe)
         self.model.train()
-        losses = self.losses(x, classes)
-        total = (
-            losses["forward"] + self.recipe.backward * losses["backward"] + self.recipe.spelling * losses["spelling"]
-        )
+        losses = self.losses(x, drawn)
+        total = sum((getattr(self.recipe, name) * loss for name, loss in losses.items()), torch.zeros(()))
         self.optimiser.zero_grad()
         total.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 2.0)
@@ -340,8 +349,8 @@ def train(trainer: Trainer, run: Path, every: int, checks: dict[str, Check]) -> 
     bar = tqdm(total=recipe.steps, initial=trainer.step, unit="step", desc="training")
     recent: list[dict[str, float]] = []
     started, first = time.perf_counter(), trainer.step
-    for x, classes in trainer.batches.loader(trainer.step):
-        recent.append(trainer.advance(x, classes))
+    for x, drawn in trainer.batches.loader(trainer.step):
+        recent.append(trainer.advance(x, drawn))
         bar.update()
         if trainer.step % every and trainer.step != recipe.steps:
             continue
@@ -365,6 +374,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("training/run"), help="checkpoint, log and weights go here")
     parser.add_argument("--shards", default="*", help="pattern of the shards to train on")
     parser.add_argument("--start", type=Path, help="weights to go on from; they bring their own sizes")
+    parser.add_argument("--deepen", type=int, default=0, help="blocks to add to the audio tower of --start")
     parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--threads", type=int, default=2)
@@ -374,6 +384,8 @@ def main() -> None:
         "--speech-commands", type=Path, help="validation and training clips to choose by, never to learn"
     )
     parser.add_argument("--model", type=json.loads, default={}, help='sizes other than the default, {"blocks": 8}')
+    parser.add_argument("--teachers", nargs="+", type=Path, help="weights whose mean the model is to hear as")
+    parser.add_argument("--lessons", type=Path, help="folder for what the teachers hear (default: that of the run)")
     parser.add_argument("--recipe", type=json.loads, default={}, help='settings other than the default, {"rate": 2e-3}')
     arguments = parser.parse_args()
     if arguments.start and arguments.model:
@@ -383,8 +395,13 @@ def main() -> None:
     torch.manual_seed(recipe.seed)
     arguments.run.mkdir(parents=True, exist_ok=True)
     corpus = Corpus(arguments.corpus.glob(f"{arguments.shards}.tsv"))
-    model = load(arguments.start) if arguments.start else PhoneBind(PhoneBindConfig(**arguments.model))
+    model = PhoneBind(PhoneBindConfig(**arguments.model))
+    if arguments.start:
+        model = deepened(load(arguments.start), arguments.deepen)
     trainer = Trainer(model, Sampler(corpus, recipe), recipe)
+    if arguments.teachers:
+        folder = arguments.lessons or arguments.run
+        trainer.lessons = prepare(arguments.teachers, corpus, trainer.indices, folder)
     print(
         f"{len(corpus):,} segments, {len(trainer.indices):,} pronunciations; drawn:", trainer.sampler.shares, flush=True
     )
