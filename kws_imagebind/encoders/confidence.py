@@ -128,8 +128,8 @@ class SpeechConfidence:
     nearly the keyword, and whose neighbours share its window; `alone` is for a word with quiet before and after it.
     Where it is not quite quiet (`QUIET`), they are mixed. Both look at the spread of the cosines with fillers, which
     tells speech from noise, and at how well the keyword's sounds are spelled one after another (`spotting.spelling`),
-    for each of them. A longer word is easier to tell from others, so its number of phonemes, up to `LONG`, moves the
-    threshold.
+    for each of them; the root of that counts, which forgives one sound that was not heard. A longer word is easier to
+    tell from others, so its number of phonemes, up to `LONG`, moves the threshold.
 
     >>> within = Weighing(keyword=20.0, fillers=-10.0, spread=0.0, spelling=1.0, phonemes=0.1, bias=-8.0)
     >>> sure = SpeechConfidence(within, replace(within, bias=-6.0))
