@@ -228,7 +228,8 @@ def _weighed(found: Examples, shares: dict[str, float]) -> Weighing:
     middle, width = inputs.mean(0), inputs.std(0)
     model = LogisticRegression(C=1e3, max_iter=1_000)
     model.fit((inputs - middle) / width, kinds == next(iter(shares)), weight * len(weight))
-    return Weighing(*(round(slope, 4) for slope in (model.coef_[0] / width).tolist()), phonemes=0.0, bias=0.0)
+    keyword, fillers, spread, spelling = (round(slope, 4) for slope in (model.coef_[0] / width).tolist())
+    return Weighing(keyword, fillers, spread, spelling, phonemes=0.0, bias=0.0)
 
 
 def _root(match: NDArray[np.float64], phonemes: NDArray[np.float64]) -> NDArray[np.float64]:
