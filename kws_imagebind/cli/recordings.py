@@ -177,7 +177,8 @@ def _explain(recording: Path, encoder: Encoder, detector: Detector, at: float, a
         heard = f", heard /{each.sounds}/" if each.sounds else ""
         print(
             f"{_clock(each.time):>8}  {each.word:<{width}}  {each.score:.2f}, threshold {each.threshold:g}: "
-            f"{each.reason} (cosine {each.cosine:.2f}, other words {each.others:.2f}, level {each.level:.0f} dB){heard}"
+            f"{each.reason} (cosine {each.cosine:z.2f}, other words {each.others:z.2f}, "
+            f"level {each.level:.0f} dB){heard}"
         )
 
 
@@ -214,7 +215,7 @@ def _answer(
 def _print_ranks(ranks: list[tuple[str, float]]) -> None:
     width = max(len(word) for word, _ in ranks)
     for word, score in ranks:
-        print(f"{word:<{width}}  {score:6.3f}  {_bar(score)}".rstrip())
+        print(f"{word:<{width}}  {score:z6.3f}  {_bar(score)}".rstrip())
 
 
 def _print_hits(hits: list[Hit]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace  # noqa: F401, replace is for the doctest
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from kws_imagebind.files import check_bundled, whole
 NEAREST = 10  # of the fillers, whose mean stands for how well a sound fits other words
 THRESHOLD = 0.5  # where a word is taken to be said, unless a user says otherwise
 LONG = 8.0  # phonemes, from which more do not count
+QUIET = (5.0, 20.0)  # dB that a word stands out, from which it counts as said alone in part, and wholly
 SUFFIX = ".confidence.json"  # in the place of the weights' own
 BUNDLED = Path(__file__).parents[1] / "weights" / f"phonebind{SUFFIX}"
 
@@ -94,17 +95,8 @@ class Confidence:
 
 
 @dataclass(frozen=True)
-class SpeechConfidence:
-    """How sure it is that a keyword was said in running speech, which is full of words that are nearly it.
-
-    The logistic of a weighted sum, with the spread of the cosines with fillers, which tells speech from noise, and with
-    how well the keyword's sounds are spelled one after another (`spotting.spelling`), for each of them. A longer word
-    is easier to tell from others, so its number of phonemes, up to `LONG`, moves the threshold.
-
-    >>> sure = SpeechConfidence(keyword=20.0, fillers=-10.0, spread=0.0, spelling=1.0, phonemes=0.1, bias=-8.0)
-    >>> [round(float(sure(*map(torch.tensor, (0.6, 0.4, 0.1, match, 6.0)))), 2) for match in (-0.5, -20.0)]
-    [0.63, 0.06]
-    """
+class Weighing:
+    """A weighted sum of what is known of a keyword in a window, on the scale of logits."""
 
     keyword: float
     fillers: float
@@ -114,6 +106,54 @@ class SpeechConfidence:
     bias: float
 
     def __call__(self, keyword: Tensor, fillers: Tensor, spread: Tensor, match: Tensor, phonemes: Tensor) -> Tensor:
+        """As `SpeechConfidence` takes them."""
+        return (
+            self.keyword * keyword
+            + self.fillers * fillers
+            + self.spread * spread
+            - self.spelling * (match.clamp_max(0) / -phonemes).sqrt()
+            + self.phonemes * phonemes.clamp_max(LONG)
+            + self.bias
+        )
+
+    @classmethod
+    def of(cls, found: dict[str, Any]) -> Weighing:
+        """The numbers by their names.
+
+        Raises:
+            KeyError, TypeError, ValueError: one is missing or is not a finite number.
+        """
+        numbers = cls(*(float(found[field.name]) for field in fields(cls)))
+        if not all(math.isfinite(number) for number in asdict(numbers).values()):
+            raise ValueError("a number is not finite")
+        return numbers
+
+
+@dataclass(frozen=True)
+class SpeechConfidence:
+    """How sure it is that a keyword was said in a recording or a stream.
+
+    The logistic of one of two weighted sums. `within` is for speech without pauses, which is full of words that are
+    nearly the keyword, and whose neighbours share its window; `alone` is for a word with quiet before and after it.
+    Where it is not quite quiet (`QUIET`), they are mixed. Both look at the spread of the cosines with fillers, which
+    tells speech from noise, and at how well the keyword's sounds are spelled one after another (`spotting.spelling`),
+    for each of them; the root of that counts, which forgives one sound that was not heard. A longer word is easier to
+    tell from others, so its number of phonemes, up to `LONG`, moves the threshold.
+
+    >>> within = Weighing(keyword=20.0, fillers=-10.0, spread=0.0, spelling=1.0, phonemes=0.1, bias=-8.0)
+    >>> sure = SpeechConfidence(within, replace(within, bias=-6.0))
+    >>> [round(float(sure(*map(torch.tensor, (0.6, 0.4, 0.1, match, 6.0, 0.0)))), 2) for match in (-0.5, -20.0)]
+    [0.63, 0.06]
+    >>> [round(float(sure(*map(torch.tensor, (0.6, 0.4, 0.1, -0.5, 6.0, quiet)))), 2) for quiet in (12.5, 30.0)]
+    [0.82, 0.93]
+    """
+
+    within: Weighing
+    alone: Weighing
+
+    def __call__(
+        self, keyword: Tensor, fillers: Tensor, spread: Tensor, match: Tensor, phonemes: Tensor, apart: Tensor
+    ) -> Tensor:
         """Numbers from 0 to 1, of shapes that fit each other.
 
         Args:
@@ -122,15 +162,11 @@ class SpeechConfidence:
             spread: the standard deviation of the cosines with the fillers.
             match: `Speller`'s, at most 0.
             phonemes: how many the keyword has, at least 1.
+            apart: dB by which the sound is louder than what is before and after it (`spotting.windows.apart`).
         """
-        return torch.sigmoid(
-            self.keyword * keyword
-            + self.fillers * fillers
-            + self.spread * spread
-            + self.spelling * match / phonemes
-            + self.phonemes * phonemes.clamp_max(LONG)
-            + self.bias
-        )
+        heard = (keyword, fillers, spread, match, phonemes)
+        quiet = ((apart - QUIET[0]) / (QUIET[1] - QUIET[0])).clamp(0, 1)
+        return torch.sigmoid((1 - quiet) * self.within(*heard) + quiet * self.alone(*heard))
 
     @classmethod
     def read(cls, path: Path) -> SpeechConfidence | None:
@@ -143,9 +179,9 @@ class SpeechConfidence:
         if found is None:
             return None
         try:
-            numbers = cls(*(float(found[field.name]) for field in fields(cls)))
+            return cls(Weighing.of(found["within"]), Weighing.of(found["alone"]))
         except (KeyError, TypeError, ValueError) as error:
-            raise ConfidenceError(f"'{path}' does not hold the numbers of 'speech'; fit them again") from error
-        if not all(math.isfinite(number) for number in asdict(numbers).values()):
-            raise ConfidenceError(f"'{path}' holds a number that is not finite; fit them again")
-        return numbers
+            raise ConfidenceError(
+                f"'{path}' does not hold the numbers of 'speech'; fit them again with "
+                "'python -m kws_imagebind.training.phonebind.running_speech'"
+            ) from error

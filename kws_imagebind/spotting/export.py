@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,7 @@ from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
 from kws_imagebind.registry import to_install
 from kws_imagebind.spotting.hits import APART, Threshold, thresholds
 from kws_imagebind.spotting.spelling import Speller
-from kws_imagebind.spotting.windows import FAINTEST, HOP, SMOOTHED
+from kws_imagebind.spotting.windows import FAINTEST, HOP, SMOOTHED, standing_out
 
 OPSET = 17  # of 2022, which every runtime in use reads
 SMALL = 256  # numbers; a smaller tensor stays in 32 bits
@@ -112,7 +113,19 @@ class Spotter(nn.Module):
         middle = others - others.mean(1, keepdim=True)
         spread = middle.square().mean(1, keepdim=True).sqrt()
         matches = self._speller.paths(spelling.log_softmax(-1))[:, self.readings].amax(2)
-        return cosines, self._numbers(cosines, nearest, spread, matches, self.phonemes)
+        apart = apart_in_window(self._levels(waveforms))[:, None]
+        return cosines, self._numbers(cosines, nearest, spread, matches, self.phonemes, apart)
+
+    def _levels(self, waveforms: Tensor) -> Tensor:
+        """`spotting.windows.tenths` in operations that ONNX has."""
+        parts = waveforms.unflatten(1, (-1, SAMPLES // 10))
+        parts = parts - parts.mean(2, keepdim=True)
+        return 10 / math.log(10) * (parts.square().sum(2) / (parts.shape[2] - 1)).clamp_min(1e-20).log()
+
+
+def apart_in_window(levels: Tensor) -> Tensor:
+    """(n, 10) dB of the tenths of single windows -> (n,): `spotting.windows.apart` of what each hears by itself."""
+    return standing_out(levels[:, :4], levels[:, 3:7], levels[:, 6:])
 
 
 def _padded(owners: Sequence[int], words: int) -> Tensor:

@@ -79,7 +79,8 @@ class Judge:
         if self.speech and self.speller and fits.spelled is not None:
             phonemes, spread = self.speller.phonemes.double(), fits.spread.double()[:, None]
             known = phonemes.clamp_min(1)
-            spelled = self.speech(fits.keywords.double(), fillers, spread, fits.spelled.double(), known)
+            apart = fits.apart.double()[:, None]
+            spelled = self.speech(fits.keywords.double(), fillers, spread, fits.spelled.double(), known, apart)
             scores = torch.where(phonemes > 0, spelled, scores)
         return scores
 

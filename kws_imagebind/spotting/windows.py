@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from kws_imagebind.audio.files import stream_audio
 from kws_imagebind.audio.signal import AudioError
@@ -44,6 +46,7 @@ class Fits:
         spread: (windows,) the standard deviation of the cosines with the fillers, smoothed: noise fits all words alike.
         levels: (windows,) dB of full scale, of the loudest tenth of a second.
         inside: (windows,) whether the middle is so far from the stream's ends that a cut is not heard as a sound.
+        apart: (windows,) dB by which the middle is louder than what is before and after it.
         spelled: (windows, keywords) how well the keywords' sounds are heard one after another, smoothed too; 0 is best.
             None where the encoder does not spell.
     """
@@ -54,6 +57,7 @@ class Fits:
     spread: Tensor
     levels: NDArray[np.float32]
     inside: NDArray[np.bool_]
+    apart: Tensor
     spelled: Tensor | None
 
     def __len__(self) -> int:
@@ -71,6 +75,7 @@ class Heard:
         fillers: (windows,) the mean cosine with the `NEAREST` best fillers, smoothed as well.
         spread: (windows,) the standard deviation of the cosines with the fillers, smoothed as well.
         spelled: (windows, keywords) how well the keywords' sounds are heard one after another, smoothed too; or None.
+        apart: (windows,) dB by which the middle is louder than what is before and after it.
         levels: (windows,) dB of full scale, of the loudest tenth of a second.
         frames: (frames,) dB of full scale, of each `FRAME`.
         words: (windows,) the number of the best keyword.
@@ -83,6 +88,7 @@ class Heard:
     fillers: Tensor
     spread: Tensor
     spelled: Tensor | None
+    apart: Tensor
     levels: NDArray[np.float32]
     frames: NDArray[np.float32]
     words: NDArray[np.intp]
@@ -176,8 +182,8 @@ class Ear:
 
     def _score(self, windows: Tensor, mels: Tensor | None) -> _Raw:
         """What single windows fit. Silence fits nothing, and is not encoded."""
-        levels = _levels(windows, self._encoder.sample_rate)
-        loud = levels > FAINTEST
+        levels = tenths(windows, self._encoder.sample_rate)
+        loud = levels.amax(1) > FAINTEST
         spelled = len(self.labels) if self._speller else 0
         scores = torch.zeros(len(windows), len(self.labels) + 2 + spelled)
         if self._speller:
@@ -240,7 +246,7 @@ class _Mels:
 
 @dataclass(frozen=True)
 class _Raw:
-    """Single windows: (windows, columns) scores as `columns` gives them, and their levels."""
+    """Single windows: (windows, columns) scores as `columns` gives them, and (windows, tenths) their levels."""
 
     scores: Tensor
     levels: Tensor
@@ -287,8 +293,9 @@ class _Smoother:
             means[:, :words],
             means[:, words],
             means[:, words + 1],
-            raw.levels[chosen].numpy(),
+            raw.levels[chosen].amax(1).numpy(),
             inside,
+            apart(raw.levels)[chosen],
             means[:, words + 2 :] if self._spelled else None,
         )
         self._next = end
@@ -368,7 +375,7 @@ def listen_to(blocks: Iterable[Tensor], ear: Ear, judge: _Verdict | None = None)
     Raises:
         AudioError: they hold no samples.
     """
-    loudness, keywords, others = Loudness(ear.sample_rate), _Rows(len(ear.labels)), _Rows(3)
+    loudness, keywords, others = Loudness(ear.sample_rate), _Rows(len(ear.labels)), _Rows(4)
     spelled = _Rows(len(ear.labels)) if ear.spells else None
     judged: list[tuple[NDArray[np.intp], NDArray[np.float64]]] = []
 
@@ -377,7 +384,7 @@ def listen_to(blocks: Iterable[Tensor], ear: Ear, judge: _Verdict | None = None)
             keywords.add(fits.keywords)
             if spelled is not None and fits.spelled is not None:
                 spelled.add(fits.spelled)
-            others.add(torch.stack([fits.fillers, fits.spread, torch.from_numpy(fits.levels)], 1))
+            others.add(torch.stack([fits.fillers, fits.spread, fits.apart, torch.from_numpy(fits.levels)], 1))
             judged.append(judge(fits) if judge else (np.zeros(len(fits), np.intp), np.zeros(len(fits))))
 
     for block in blocks:
@@ -386,7 +393,7 @@ def listen_to(blocks: Iterable[Tensor], ear: Ear, judge: _Verdict | None = None)
     if not ear.samples:
         raise AudioError("a waveform without any sample; at least a window of sound is expected")
     keep(ear.finish())
-    fits, spread, levels = others.all().T
+    fits, spread, apart, levels = others.all().T
     words, scores = (np.concatenate(column) for column in zip(*judged, strict=True))
     return Heard(
         ear.seconds,
@@ -395,6 +402,7 @@ def listen_to(blocks: Iterable[Tensor], ear: Ear, judge: _Verdict | None = None)
         fits,
         spread,
         None if spelled is None else spelled.all(),
+        apart,
         levels.numpy(),
         loudness.frames,
         words,
@@ -436,13 +444,40 @@ class _Rows:
 
 def level(window: Tensor, rate: int) -> Tensor:
     """dB of full scale, of the loudest tenth of a second; a constant is not a sound."""
-    return _levels(window[None], rate)[0]
+    return tenths(window[None], rate).amax(1)[0]
 
 
-def _levels(windows: Tensor, rate: int) -> Tensor:
-    """(n, samples) -> (n,): the `level` of each."""
+def tenths(windows: Tensor, rate: int) -> Tensor:
+    """(n, samples) -> (n, tenths): dB of full scale, of each tenth of a second."""
     tenth = rate // 10
-    return decibels(windows.unfold(1, tenth, tenth).var(2).amax(1))
+    return decibels(windows.unfold(1, tenth, tenth).var(2))
+
+
+def apart(levels: Tensor) -> Tensor:
+    """(windows, tenths) of windows that follow each other -> (windows,): how far a sound stands out.
+
+    It is the level of the loudest of the four tenths in the middle, above that of the quietest three tenths that follow
+    each other, before the middle or after it, whichever is the louder. The `SMOOTHED` windows around are looked at, for
+    1.4 s in all where a window is a second; nothing is before the first window or after the last one.
+    """
+    reach, silence = SMOOTHED // 2, decibels(torch.zeros(()))
+    padded = functional.pad(levels, (0, 0, reach, reach), value=float(silence))
+    half = levels.shape[1] // 2
+    before, after = padded[: len(levels), : half + 1], padded[2 * reach :, -half - 1 :]
+    return standing_out(before, levels[:, max(0, half - 2) : half + 2], after)
+
+
+def standing_out(before: Tensor, middle: Tensor, after: Tensor) -> Tensor:
+    """(n, tenths) dB of what is before, of the middle and of what is after -> (n,) dB, as `apart`."""
+    quiet = [_mean_power(side).amin(1) for side in (before, after)]
+    return middle.amax(1) - torch.maximum(*quiet)
+
+
+def _mean_power(levels: Tensor) -> Tensor:
+    """(n, tenths) -> (n, tenths - 2) or, of fewer than three, (n, 1): the mean of three that follow each other."""
+    power = (levels * (math.log(10) / 10)).exp()
+    several = min(3, levels.shape[1])
+    return decibels(power.unfold(1, several, 1).mean(2))
 
 
 def decibels(power: Tensor) -> Tensor:

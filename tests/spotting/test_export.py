@@ -17,8 +17,9 @@ from kws_imagebind.audio.files import load_audio
 from kws_imagebind.audio.signal import fit
 from kws_imagebind.encoders.phonebind import PhoneBindEncoder, PhoneBindLarge
 from kws_imagebind.models.phonebind import SAMPLES
-from kws_imagebind.spotting.export import FrontEnd
+from kws_imagebind.spotting.export import FrontEnd, apart_in_window
 from kws_imagebind.spotting.judge import Judge
+from kws_imagebind.spotting.windows import tenths
 from tests.models.test_ensemble import files, members
 from tests.spotting.test_spotting import RATE, SAMPLE, clip, joined
 
@@ -68,6 +69,7 @@ def test_the_file_gives_pytorchs_cosines_and_scores(tmp_path: Path, encoder: Pho
         others.std(1, correction=0, keepdim=True),
         judge.speller(spelling),
         judge.speller.phonemes,
+        apart_in_window(tenths(windows, RATE))[:, None],
     )
     assert np.abs(scores - judged.numpy()).max() < (0.2 if int8 else 1e-3)
     about = session_of(made.path).get_modelmeta().custom_metadata_map

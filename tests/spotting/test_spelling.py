@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,14 @@ import torch
 from torch import Tensor
 
 import kws_imagebind as kws
-from kws_imagebind.encoders.confidence import ConfidenceError, SpeechConfidence
+from kws_imagebind.encoders.confidence import ConfidenceError, SpeechConfidence, Weighing
 from kws_imagebind.encoders.phonebind import WEIGHTS, PhoneBindEncoder
 from kws_imagebind.models.phonebind import PHONEME_INDEX
 from kws_imagebind.spotting.detect import Detector
 from kws_imagebind.spotting.explain import explain, spelled
 from kws_imagebind.spotting.judge import Judge
 from kws_imagebind.spotting.spelling import Speller
-from kws_imagebind.training.phonebind.running_speech import Asked, Examples, fit, peaks, score, windows
+from kws_imagebind.training.phonebind.running_speech import AN_HOUR, Asked, Examples, fit, peaks, score, windows
 from tests.spotting.test_spotting import clip, joined, write
 
 
@@ -102,6 +103,7 @@ def test_windows_of_a_whole_recording_are_those_of_the_ear(encoder: PhoneBindEnc
     np.testing.assert_allclose(features[:, 0, 1], torch.cat([each.fillers for each in fits]), atol=1e-4)
     np.testing.assert_allclose(features[:, 0, 2], torch.cat([each.spread for each in fits]), atol=1e-4)
     np.testing.assert_allclose(features[..., 3], spelling, atol=0.05)  # half precision
+    np.testing.assert_allclose(features[:, 0, 5], torch.cat([each.apart for each in fits]), atol=1e-3)
 
 
 def test_the_fit_separates_what_can_be_and_keeps_its_rate_of_false_alarms() -> None:
@@ -116,16 +118,19 @@ def test_the_fit_separates_what_can_be_and_keeps_its_rate_of_false_alarms() -> N
             rng.normal(0.2, 0.02, len(kinds)),
             -np.abs(rng.normal(np.where(right, 3, 15), 4)),
             phonemes,
+            np.where(np.isin(kinds, ("alone", "word", "pause")) | (rng.random(len(kinds)) < 0.3), 25.0, 0.0),
         ],
         1,
     )
     found = Examples(features, kinds, hours=20.0)
     numbers = fit(found, found, np.array([3.0] * 5 + [8.0] * 5))
-    assert numbers.keyword > 0 and numbers.fillers < 0 and numbers.spelling > 0
-    wrong = score(numbers, features[kinds == "speech"]) >= 0.5
-    for length, rate in ((3.0, 2.0), (8.0, 0.5)):
-        own = wrong[features[kinds == "speech"][:, 4] == length].sum()
-        assert own == pytest.approx(rate * 20 * 5, abs=5), length
+    speech = kinds == "speech"
+    wrong, quiet = score(numbers, features[speech]) >= 0.5, features[speech][:, 5] > 20
+    for own, side, rates in ((numbers.within, ~quiet, AN_HOUR["within"]), (numbers.alone, quiet, AN_HOUR["alone"])):
+        assert own.keyword > 0 and own.fillers < 0 and own.spelling > 0
+        for length, (_, rate) in zip((3.0, 8.0), rates, strict=True):
+            count = wrong[side & (features[speech][:, 4] == length)].sum()
+            assert count == pytest.approx(rate * 20 * 5, abs=5), length
     assert peaks(np.array([0.2, 0.5, 0.5, 0.1]), apart=1).tolist() == [1, 2]
 
 
@@ -133,7 +138,9 @@ def test_damaged_numbers_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.confidence.json"
     path.write_text("{}")
     assert SpeechConfidence.read(path) is None
-    for bad in ({}, {"keyword": "x"}, dict.fromkeys(SpeechConfidence.__dataclass_fields__, float("nan"))):
+    names = [field.name for field in fields(Weighing)]
+    good, bad_numbers = dict.fromkeys(names, 1.0), dict.fromkeys(names, float("nan"))
+    for bad in ({}, {"within": good}, {"within": good, "alone": bad_numbers}, {"within": 3, "alone": good}, good):
         path.write_text(json.dumps({"speech": bad}))
         with pytest.raises(ConfidenceError, match="fit them again"):
             SpeechConfidence.read(path)
@@ -141,7 +148,9 @@ def test_damaged_numbers_are_refused(tmp_path: Path) -> None:
 
 def test_the_bundled_numbers_are_there(encoder: PhoneBindEncoder) -> None:
     numbers = encoder.speech_confidence()
-    assert numbers is not None and numbers.keyword > 0 > numbers.fillers and numbers.spelling > 0
+    assert numbers is not None
+    for own in (numbers.within, numbers.alone):
+        assert own.keyword > 0 > own.fillers and own.spelling > 0
     assert json.loads(WEIGHTS.with_suffix(".confidence.json").read_text())["speech"]["examples"]
 
 

@@ -20,7 +20,7 @@ from kws_imagebind.encoders.confidence import Confidence, ConfidenceError
 from kws_imagebind.encoders.phonebind import WEIGHTS, PhoneBindEncoder
 from kws_imagebind.spotting.detect import Detector, find_hits
 from kws_imagebind.spotting.hits import APART
-from kws_imagebind.spotting.windows import FAR_BELOW, HOP, Ear, Heard, Loudness, _Rows, listen_to, smooth
+from kws_imagebind.spotting.windows import FAR_BELOW, HOP, Ear, Heard, Loudness, _Rows, apart, listen_to, smooth, tenths
 from kws_imagebind.text.fillers import FILLERS
 from kws_imagebind.training.corpora.soundscape import Said, Soundscape, compose, extent
 from kws_imagebind.training.phonebind.confidence import SHARES, Examples, clips, fit
@@ -240,7 +240,7 @@ def heard_of(keywords: list[list[float]]) -> Heard:
     scores = SURE(values.amax(1).double(), torch.zeros(count)).numpy()
     words = values.argmax(1).numpy()
     zeros = torch.zeros(count)
-    return Heard((count - 1) * HOP, ("a", "b"), values, zeros, zeros, None, levels, frames, words, scores)
+    return Heard((count - 1) * HOP, ("a", "b"), values, zeros, zeros, None, zeros, levels, frames, words, scores)
 
 
 def test_of_hits_that_are_too_near_the_best_stays() -> None:
@@ -261,6 +261,21 @@ def test_smoothing_is_a_running_mean() -> None:
     values = torch.randn(50, 3)
     expected = torch.stack([values[max(0, i - 2) : i + 3].mean(0) for i in range(50)])
     torch.testing.assert_close(smooth(values), expected)
+
+
+def test_how_far_a_word_stands_out_of_its_surroundings() -> None:
+    rng = np.random.default_rng(0)
+
+    def stands_out(before: float, after: float) -> float:
+        """Of half a second of hiss after so many dB less of it, and before so many."""
+        gains = np.repeat([10 ** (-before / 20), 1.0, 10 ** (-after / 20)], [4_000 * 4, 8_000, 4_000 * 4])
+        sound = torch.from_numpy((0.1 * gains * rng.normal(0, 1, len(gains))).astype(np.float32))
+        padded = torch.cat([torch.zeros(RATE // 2), sound, torch.zeros(RATE)])
+        found = float(apart(tenths(padded.unfold(0, RATE, RATE // 10), RATE))[12])  # 1.2 s, in the middle of the hiss
+        assert found == pytest.approx(min(before, after), abs=2.0)
+        return found
+
+    assert stands_out(30, 20) > stands_out(20, 10) > stands_out(30, 0)
 
 
 def test_fillers_like_a_keyword_say_nothing_against_it(encoder: PhoneBindEncoder) -> None:

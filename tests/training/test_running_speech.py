@@ -9,10 +9,13 @@ import pytest
 import soundfile
 
 from benchmarks.false_alarms import Tally, at_missed, group, missed, summary
+from kws_imagebind.encoders.confidence import SpeechConfidence, Weighing
 from kws_imagebind.training.corpora.alignment import Recording
 from kws_imagebind.training.corpora.people import half
 from kws_imagebind.training.corpora.running_speech import KEYWORDS, Scene, Span, at_level, scenes, with_noise
 from kws_imagebind.training.corpora.shards import SAMPLE_RATE
+from kws_imagebind.training.corpora.soundscape import Said, Soundscape
+from kws_imagebind.training.phonebind.running_speech import Examples, of_words, tell
 
 
 def recording(path: Path, words: str, kind: str = "sentence", source: str = "speechocean762") -> Recording:
@@ -95,3 +98,38 @@ def test_false_alarms_where_a_tenth_is_missed() -> None:
 def test_keywords_of_reports_are_of_every_length() -> None:
     groups = [group(keyword) for keyword in KEYWORDS]
     assert len(KEYWORDS) == 46 and [groups.count(kind) for kind in ("1", "2", "3+")] == [8, 12, 26]
+
+
+def test_examples_of_words_alone_are_one_a_word_and_every_other_candidate() -> None:
+    scene = Soundscape(np.zeros(6 * SAMPLE_RATE, np.float32), (Said("yes", None, 1.0, 1.5), Said("no", None, 3.0, 3.4)))
+    features = np.zeros((61, 2, 6))
+    features[..., 0] = -0.001 * np.arange(61)[:, None]  # flat places would all be candidates
+    features[..., 3], features[..., 4] = -20.0, 3.0
+    for place, keyword in ((11, 0), (14, 0), (32, 0), (52, 0), (33, 1)):
+        features[place, keyword, :2] = 0.5 + 0.001 * place, 0.1
+        features[place, keyword, 3] = -1.0
+
+    class Heard:
+        levels = np.where(np.isin(np.arange(61), (11, 14, 32, 33, 52)), -20.0, -100.0)
+
+    class Asked:
+        keywords = ("yes", "no")
+
+        def features(self, heard: object) -> np.ndarray:
+            return features
+
+    found = of_words(Asked(), Heard(), scene)  # type: ignore[arg-type]
+    assert sorted(found.kinds) == ["alone", "alone", "pause", "word"] and found.hours == 0
+    cosines = dict(zip(found.kinds, found.features[:, 0].round(3).tolist(), strict=True))
+    assert cosines["word"] == 0.532 and cosines["pause"] == 0.552
+    assert sorted(found.features[found.kinds == "alone"][:, 0].round(3).tolist()) == [0.514, 0.533]
+
+
+def test_the_table_of_a_fit_has_a_line_for_each_length_and_threshold(capsys: pytest.CaptureFixture[str]) -> None:
+    weighing = Weighing(10.0, 0.0, 0.0, 0.0, 0.0, -5.0)
+    features = np.array([[cosine, 0, 0, -1, 3, 0] for cosine in (0.9, 0.6, 0.4, 0.3)], float)
+    kinds = np.array(["said", "speech", "speech", "alone"])
+    found = Examples(features, kinds, hours=2.0)
+    tell(SpeechConfidence(weighing, weighing), found, found, np.array([3.0]))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()[3:]]
+    assert len(lines) == 12 and lines[1] == ["1-3", "0.5", "100.0", "0.0", "0.50", "-", "-"]

@@ -4,8 +4,9 @@
 
 --speech is a folder of recordings with a `manifest.tsv`, as `training.corpora.alignment` reads it; only the half of the
 people that chooses is heard (`training.corpora.running_speech`). --data holds Speech Commands, whose validation and
-training clips, one after another, are words said alone. The keywords are a hundred words of the sentences and the ten
-commands, each asked for by itself. The numbers are added to `phonebind.confidence.json`; its others stay as they are.
+training clips, one after another, are words said alone. The keywords of the sentences are a hundred of their words and
+the ten commands, those of words said alone its 35 words, each asked for by itself. The numbers are added to
+`phonebind.confidence.json`; its others stay as they are. Ten minutes of one core, or less; a table says what they find.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kws_imagebind.encoders.confidence import LONG, SUFFIX, SpeechConfidence
+from kws_imagebind.encoders.confidence import LONG, QUIET, SUFFIX, SpeechConfidence, Weighing
 from kws_imagebind.encoders.phonebind import WEIGHTS, PhoneBindEncoder
 from kws_imagebind.files import whole
 from kws_imagebind.readouts.fillers import filler_vectors
 from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
 from kws_imagebind.spotting.spelling import Speller
-from kws_imagebind.spotting.windows import BATCH, FAINTEST, HOP, columns, decibels, smooth
+from kws_imagebind.spotting.windows import BATCH, FAINTEST, HOP, apart, columns, decibels, smooth
 from kws_imagebind.text.phonemes import VOWELS, lookup
-from kws_imagebind.text.tasks import COMMANDS
+from kws_imagebind.text.tasks import COMMANDS, SPEECH_COMMANDS_WORDS
 from kws_imagebind.training.corpora.alignment import Recording
 from kws_imagebind.training.corpora.running_speech import KEYWORDS, Samples, Scene, scenes, sentences, with_noise
 from kws_imagebind.training.corpora.shards import SAMPLE_RATE
@@ -41,24 +42,36 @@ from kws_imagebind.training.phonebind.confidence import SPLITS, TOLERANCE, clips
 
 SOURCES = ("librispeech_251spk", "speechocean762", "alphanumeric_duke")
 APART = 5  # windows to either side, of which a candidate is the best
-# False alarms of a keyword in an hour of running speech where the score is a half, for keywords of so many phonemes:
-# few, for a long one; more for a short one, which would be missed too often.
-AN_HOUR = (((1, 5), 2.0), ((7, 99), 0.5))
+# False alarms of a keyword in an hour of clean running speech where the score is a half, for keywords of so many
+# phonemes: few, for a long one; more for a short one, which would be missed too often.
+AN_HOUR = {"within": (((1, 5), 1.5), ((7, 99), 0.35)), "alone": (((1, 5), 1.7), ((7, 99), 0.2))}
 
 # Keywords drawn from the sentences: of so many syllables (3 stands for more, too), said so often at least, so many.
 DRAWN = ((1, 4, 30), (2, 3, 35), (3, 1, 35))
 
-# What the examples weigh together. What should be accepted is said in sentences or alone.
-SHARES = {"said": 0.1, "alone": 0.4, "speech": 0.4, "word": 0.05, "pause": 0.05}
+# What the examples of each kind weigh together, where a word lies within speech and where it is said alone.
+SHARES = {"within": {"said": 0.5, "speech": 0.5}, "alone": {"alone": 0.5, "word": 0.4, "pause": 0.1}}
+KINDS = [kind for shares in SHARES.values() for kind in shares]
+
+NOISE = 10.0  # dB below the speech, in every third scene once more
+FEATURES = 6  # that `SpeechConfidence` weighs
 
 
 @dataclass(frozen=True)
 class Windows:
-    """A recording's windows, before any keyword is asked for: (n, dim), (n, times, symbols) in float16, (n,) dB."""
+    """A recording's windows, before any keyword is asked for.
+
+    Attributes:
+        vectors: (n, dim).
+        spellings: (n, times, symbols) in float16.
+        levels: (n,) dB of the loudest tenth of a second.
+        apart: (n,) dB, as `spotting.windows.apart`.
+    """
 
     vectors: Tensor
     spellings: Tensor
     levels: NDArray[np.float32]
+    apart: Tensor
 
 
 @dataclass(frozen=True)
@@ -66,8 +79,8 @@ class Examples:
     """Places where a keyword scores more than around.
 
     Attributes:
-        features: (n, 5) what `SpeechConfidence` weighs, in its order.
-        kinds: (n,) of `SHARES`.
+        features: (n, 6) what `SpeechConfidence` weighs, in its order.
+        kinds: (n,) of `KINDS`.
         hours: of running speech.
     """
 
@@ -82,14 +95,14 @@ def windows(encoder: PhoneBindEncoder, samples: Samples) -> Windows:
     sound, hop, size = torch.from_numpy(samples), round(HOP * SAMPLE_RATE), round(encoder.window * SAMPLE_RATE)
     count = len(sound) // hop + 1
     padded = torch.cat([torch.zeros(size // 2), sound, torch.zeros(size + hop)])
-    levels = decibels(padded.unfold(0, hop, hop).var(1)).unfold(0, size // hop, 1).amax(1)[:count]
+    levels = decibels(padded.unfold(0, hop, hop).var(1)).unfold(0, size // hop, 1)[:count]
     frames = encoder.mel(padded).unfold(0, encoder.front_end.frames(size), hop // encoder.front_end.hop)
     vectors, spellings = [], []
     for batch in frames[:count].transpose(1, 2).split(BATCH):
         vector, spelling = encoder.encode_mel(batch)
         vectors.append(vector)
         spellings.append(spelling.half())
-    return Windows(torch.cat(vectors), torch.cat(spellings), levels.numpy())
+    return Windows(torch.cat(vectors), torch.cat(spellings), levels.amax(1).numpy(), apart(levels))
 
 
 class Asked:
@@ -104,19 +117,25 @@ class Asked:
 
     @torch.inference_mode()
     def features(self, heard: Windows) -> NDArray[np.float64]:
-        """(windows, keywords, 5) what `SpeechConfidence` weighs, in its order."""
+        """(windows, keywords, 6) what `SpeechConfidence` weighs, in its order."""
         parts = zip(heard.vectors.split(512), heard.spellings.split(512), strict=True)
         raw = [columns(v, s.float(), self.readout, self._fillers, self._speller) for v, s in parts]
         means = smooth(torch.cat(raw)).double()
         words = len(self.keywords)
         cosines, spelled = means[:, :words], means[:, words + 2 :]
         others = [means[:, words + place, None].expand(-1, words) for place in (0, 1)]
-        return torch.stack([cosines, *others, spelled, self.phonemes.expand(len(means), -1)], 2).numpy()
+        stood_out = heard.apart.double()[:, None].expand(-1, words)
+        return torch.stack([cosines, *others, spelled, self.phonemes.expand(len(means), -1), stood_out], 2).numpy()
 
 
 def score(numbers: SpeechConfidence, features: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(..., 5) -> (...): numbers from 0 to 1."""
-    return numbers(*(torch.from_numpy(features[..., place]) for place in range(5))).numpy()
+    """(..., 6) -> (...): numbers from 0 to 1."""
+    return numbers(*(torch.from_numpy(features[..., place]) for place in range(FEATURES))).numpy()
+
+
+def weigh(numbers: Weighing, features: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(..., 6) -> (...): logits."""
+    return numbers(*(torch.from_numpy(features[..., place]) for place in range(FEATURES - 1))).numpy()
 
 
 def peaks(scores: NDArray[np.float64], apart: int = APART) -> NDArray[np.intp]:
@@ -130,7 +149,7 @@ def peaks(scores: NDArray[np.float64], apart: int = APART) -> NDArray[np.intp]:
 
 
 # Finds candidates before the numbers are fitted, by about what they come to.
-FIRST = SpeechConfidence(20.0, -10.0, 0.0, -1.5, 0.0, 0.0)
+FIRST = Weighing(20.0, -10.0, 0.0, 3.0, 0.0, 0.0)
 
 
 def of_speech(asked: Asked, heard: Windows, scene: Scene) -> Examples:
@@ -138,7 +157,7 @@ def of_speech(asked: Asked, heard: Windows, scene: Scene) -> Examples:
     features, kept, kinds = asked.features(heard), [], []
     for number, keyword in enumerate(asked.keywords):
         own = features[:, number]
-        places = peaks(score(FIRST, own))
+        places = peaks(weigh(FIRST, own))
         places = places[heard.levels[places] > FAINTEST]
         free = np.ones(len(places), dtype=bool)
         for span in scene.spans:
@@ -147,7 +166,7 @@ def of_speech(asked: Asked, heard: Windows, scene: Scene) -> Examples:
             inside = (places * HOP > span.start - TOLERANCE) & (places * HOP < span.end + TOLERANCE)
             free &= ~inside
             if span.holds(keyword) and inside.any():
-                best = places[inside][score(FIRST, own[places[inside]]).argmax()]
+                best = places[inside][weigh(FIRST, own[places[inside]]).argmax()]
                 kept.append(own[best])
                 kinds.append("said")
         kept += list(own[places[free]])
@@ -156,15 +175,22 @@ def of_speech(asked: Asked, heard: Windows, scene: Scene) -> Examples:
 
 
 def of_words(asked: Asked, heard: Windows, scene: Soundscape) -> Examples:
-    """The same of words said alone: the keyword's, other words', pauses."""
+    """The best place of each word said alone, for its own keyword, and every candidate at other words and in pauses."""
     features, kept, kinds = asked.features(heard), [], []
     for number, keyword in enumerate(asked.keywords):
         own = features[:, number]
-        for place in peaks(score(FIRST, own)):
-            if heard.levels[place] > FAINTEST:
-                near = {said.word for said in scene.said if said.is_at(place * HOP, TOLERANCE)}
-                kept.append(own[place])
-                kinds.append("alone" if keyword in near else "word" if near else "pause")
+        places = peaks(weigh(FIRST, own))
+        places = places[heard.levels[places] > FAINTEST]
+        at_word, free = np.zeros(len(places), dtype=bool), np.ones(len(places), dtype=bool)
+        for said in scene.said:
+            inside = (places * HOP >= said.start - TOLERANCE) & (places * HOP <= said.end + TOLERANCE)
+            at_word |= inside
+            if said.word == keyword and inside.any():
+                free &= ~inside
+                kept.append(own[places[inside][weigh(FIRST, own[places[inside]]).argmax()]])
+                kinds.append("alone")
+        kept += list(own[places[free]])
+        kinds += ["word" if near else "pause" for near in at_word[free]]
     return Examples(np.array(kept), np.array(kinds), 0.0)
 
 
@@ -175,40 +201,58 @@ def joined(parts: Sequence[Examples]) -> Examples:
 
 
 def fit(found: Examples, clean: Examples, phonemes: NDArray[np.float64]) -> SpeechConfidence:
-    """Logistic regression of "was it said?", moved so that a half is `AN_HOUR` false alarms in clean speech.
+    """Two logistic regressions of "was it said?", each moved so that a half is `AN_HOUR` false alarms in clean speech.
 
     Args:
         found: all examples.
         clean: those of clean running speech.
         phonemes: (keywords,) of the keywords that clean speech was asked for.
     """
+    quiet = clean.features[:, 5] >= sum(QUIET) / 2
+    parts = {}
+    for name, side in (("within", ~quiet), ("alone", quiet)):
+        wrong = clean.features[(clean.kinds == "speech") & side]
+        parts[name] = _moved(_weighed(found, SHARES[name]), wrong, clean.hours, phonemes, AN_HOUR[name])
+    return SpeechConfidence(**parts)
+
+
+def _weighed(found: Examples, shares: dict[str, float]) -> Weighing:
+    """The logistic regression that tells the first of some kinds of examples from the others."""
     from sklearn.linear_model import LogisticRegression
 
-    weight = np.zeros(len(found.kinds))
-    for kind, part in SHARES.items():
-        weight[found.kinds == kind] = part / max(1, (found.kinds == kind).sum())
-    inputs = found.features[:, :4].copy()
-    inputs[:, 3] /= found.features[:, 4]
+    used = np.isin(found.kinds, list(shares))
+    kinds, inputs = found.kinds[used], found.features[used, :4].copy()
+    weight = np.array([shares[kind] / (kinds == kind).sum() for kind in shares])
+    weight = weight[np.argmax(kinds[:, None] == np.array(list(shares)), axis=1)]
+    inputs[:, 3] = _root(inputs[:, 3], found.features[used, 4])
     middle, width = inputs.mean(0), inputs.std(0)
-    said = np.isin(found.kinds, ("said", "alone"))
-    model = LogisticRegression(C=1e3, max_iter=1_000).fit((inputs - middle) / width, said, weight * len(weight))
+    model = LogisticRegression(C=1e3, max_iter=1_000)
+    model.fit((inputs - middle) / width, kinds == next(iter(shares)), weight * len(weight))
     keyword, fillers, spread, spelling = (round(slope, 4) for slope in (model.coef_[0] / width).tolist())
-    numbers = SpeechConfidence(keyword, fillers, spread, spelling, 0.0, 0.0)
-    (short, low), (long, high) = (_limit(numbers, clean, phonemes, *each) for each in AN_HOUR)
-    slope = (high - low) / (long - short)
-    return replace(numbers, phonemes=round(-slope, 4), bias=round(slope * short - low, 4))
+    return Weighing(keyword, fillers, spread, spelling, phonemes=0.0, bias=0.0)
 
 
-def _limit(
-    numbers: SpeechConfidence, clean: Examples, phonemes: NDArray[np.float64], among: tuple[int, int], rate: float
-) -> tuple[float, float]:
-    """Of keywords of so many phonemes: how many they have in the mean, and the logit with so many false alarms."""
-    own = (phonemes >= among[0]) & (phonemes <= among[1])
-    wrong = clean.features[clean.kinds == "speech"]
-    wrong = wrong[(wrong[:, 4] >= among[0]) & (wrong[:, 4] <= among[1])]
-    scores = np.sort(score(numbers, wrong))[::-1]
-    limit = float(scores[int(rate * clean.hours * own.sum())])
-    return float(np.minimum(phonemes[own], LONG).mean()), float(np.log(limit / (1 - limit)))
+def _root(match: NDArray[np.float64], phonemes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What `Weighing.spelling` is multiplied by."""
+    return -np.sqrt(np.maximum(-match, 0) / phonemes)
+
+
+def _moved(
+    numbers: Weighing,
+    wrong: NDArray[np.float64],
+    hours: float,
+    phonemes: NDArray[np.float64],
+    rates: tuple[tuple[tuple[int, int], float], ...],
+) -> Weighing:
+    """With a bias and a slope over the phonemes by which 0 has these false alarms (n, 6) an hour, at two lengths."""
+    lengths, limits = [], []
+    for (least, most), rate in rates:
+        own = (phonemes >= least) & (phonemes <= most)
+        scores = np.sort(weigh(numbers, wrong[(wrong[:, 4] >= least) & (wrong[:, 4] <= most)]))[::-1]
+        lengths.append(float(np.minimum(phonemes[own], LONG).mean()))
+        limits.append(float(scores[min(int(rate * hours * own.sum()), len(scores) - 1)]))
+    slope = (limits[1] - limits[0]) / (lengths[1] - lengths[0])
+    return replace(numbers, phonemes=round(-slope, 4), bias=round(slope * lengths[0] - limits[0], 4))
 
 
 def drawn(spoken: Counter[str], seed: int = 0) -> list[str]:
@@ -241,20 +285,42 @@ def gather(
             break
         yield "clean", of_speech(asked, windows(encoder, scene.samples), scene)
         if number % 3 == 0:
-            noisy = with_noise(scene, loud, 10.0 if number % 2 else 20.0, seed=number)
+            noisy = with_noise(scene, loud, NOISE, seed=number)
             yield "noise", of_speech(asked, windows(encoder, noisy.samples), noisy)
         print(f"{number + 1} scenes of ten minutes", flush=True)
-    commands = Asked(encoder, COMMANDS)
+    words = Asked(encoder, SPEECH_COMMANDS_WORDS)
     for split in SPLITS:
         alone = compose(clips(data, split), noises(data)[:3])
-        yield "alone", of_words(commands, windows(encoder, alone.samples), alone)
+        yield "alone", of_words(words, windows(encoder, alone.samples), alone)
+
+
+def tell(numbers: SpeechConfidence, every: Examples, clean: Examples, phonemes: NDArray[np.float64]) -> None:
+    """Prints what the fit finds of its own examples, by which one sees whether it is good."""
+    print("\nof the fit's own examples, in per cent; false alarms an hour and keyword in clean running speech")
+    print("phonemes  threshold  found in sentences  found alone  alarms  at other words  in pauses")
+    for least, most in ((1, 3), (4, 5), (6, 7), (8, 99)):
+        kept = (every.features[:, 4] >= least) & (every.features[:, 4] <= most)
+        own = Examples(every.features[kept], every.kinds[kept], every.hours)
+        wrong = clean.features[clean.kinds == "speech"]
+        wrong = wrong[(wrong[:, 4] >= least) & (wrong[:, 4] <= most)]
+        asked = clean.hours * ((phonemes >= least) & (phonemes <= most)).sum()
+        for threshold in (0.2, 0.5, 0.8):
+            hits = score(numbers, own.features) >= threshold
+            found = {
+                kind: f"{100 * hits[own.kinds == kind].mean():.1f}" if kind in own.kinds else "-" for kind in KINDS
+            }
+            alarms = (score(numbers, wrong) >= threshold).sum() / max(asked, 1e-9)
+            print(
+                f"{f'{least}-{most}':>8}  {threshold:9}  {found['said']:>18}  {found['alone']:>11}  {alarms:6.2f}  "
+                f"{found['word']:>14}  {found['pause']:>9}"
+            )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--speech", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--scenes", type=int, default=9, help="ten minutes each (default 9)")
+    parser.add_argument("--scenes", type=int, default=6, help="ten minutes each (default 6)")
     parser.add_argument("--weights", type=Path, default=WEIGHTS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -269,7 +335,7 @@ def main() -> None:
     every = joined([part for group in parts.values() for part in group])
     numbers = fit(every, joined(parts["clean"]), asked.phonemes.numpy())
     path = arguments.weights.with_suffix(SUFFIX)
-    counts = ", ".join(f"{int((every.kinds == kind).sum()):,} of kind {kind}" for kind in SHARES)
+    counts = ", ".join(f"{int((every.kinds == kind).sum()):,} of kind {kind}" for kind in KINDS)
     content = json.loads(path.read_text(encoding="utf-8"))
     content["speech"] = {
         **asdict(numbers),
@@ -278,6 +344,7 @@ def main() -> None:
     }
     with whole(path) as part:
         part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    tell(numbers, every, joined(parts["clean"]), asked.phonemes.numpy())
     print(f"{numbers} of {counts}, in {path}")
 
 
