@@ -54,7 +54,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "Noise": (),
 }
 EXAMPLE_SPEAKER = "04098292"
-EXAMPLE_RATE = 16_000  # hertz
+EXAMPLE_RATE = 16_000  # hertz, of the sample
 
 VISITORS_ERRORS = (
     AudioError,
@@ -233,13 +233,14 @@ def example(name: str) -> tuple[str, bytes]:
     Raises:
         DatasetError: this installation lacks the sample.
     """
-    rate, parts = EXAMPLE_RATE, []
-    for word in EXAMPLES[name]:
-        samples, rate = soundfile.read(sample_folder() / word / f"{EXAMPLE_SPEAKER}_nohash_0.wav", dtype="float32")
-        parts += [samples, np.zeros(rate // 2, np.float32)]
-    if not parts:
-        parts = [(0.05 * np.random.default_rng(0).standard_normal(rate)).astype(np.float32)]
-    sound = np.concatenate(parts) if len(EXAMPLES[name]) > 1 else parts[0]
+    rate, pause = EXAMPLE_RATE, np.zeros(EXAMPLE_RATE // 2, np.float32)
+    sound = (0.05 * np.random.default_rng(0).standard_normal(rate)).astype(np.float32)
+    words = [
+        soundfile.read(sample_folder() / word / f"{EXAMPLE_SPEAKER}_nohash_0.wav", dtype="float32")[0]
+        for word in EXAMPLES[name]
+    ]
+    if words:
+        sound = np.concatenate([pause, *(part for word in words for part in (word, pause))]) if words[1:] else words[0]
     wav = io.BytesIO()
     soundfile.write(wav, sound, rate, format="WAV", subtype="PCM_16")
     return f"{name}.wav", wav.getvalue()

@@ -72,9 +72,9 @@ def build(answers: Answers, listens: bool) -> gr.Blocks:
             f"<div class='kws-head'><h1>Which word did you say?</h1><p>{introduction}</p></div>",
             padding=False,
         )
-        lists = []
         with gr.Tab("Your voice"):
-            lists.append(_voice(answers))
+            voice = _voice(answers)
+        lists = [voice.listed]
         if listens:
             with gr.Tab("Live"):
                 lists.append(_live(answers))
@@ -82,7 +82,8 @@ def build(answers: Answers, listens: bool) -> gr.Blocks:
             _random_clip(answers)
         with gr.Tab("Statistics"):
             _statistics(answers)
-        _share_words(page, lists)
+        _share_words(page, lists)  # before what answers, on which the page would wait
+        _answer_voice(answers, voice)
     return page
 
 
@@ -125,7 +126,8 @@ def _share_words(page: gr.Blocks, lists: Sequence[_WordList]) -> None:
     page.load(**quiet, inputs=boxes[:1], outputs=boxes, js=f"(w) => {{ w = kwsWords.read(w); return {every('w')}; }}")
     for each in lists:
         others = [box for box in boxes if box is not each.box]
-        each.box.input(**quiet, inputs=[each.box], outputs=others or None, js="(words) => kwsWords.keep(words)")
+        js = f"(words) => kwsWords.typed('{each.box.elem_id}', words)"
+        each.box.change(**quiet, inputs=[each.box], outputs=others or None, js=js)
         for button, listed in each.buttons:
             words = json.dumps(", ".join(listed))
             button.click(
@@ -136,8 +138,20 @@ def _share_words(page: gr.Blocks, lists: Sequence[_WordList]) -> None:
             )
 
 
-def _voice(answers: Answers) -> _WordList:
-    history = gr.State([], time_to_live=SESSION)
+@dataclass
+class _Voice:
+    """The parts of "Your voice"."""
+
+    recording: gr.Audio
+    examples: dict[str, gr.Button]
+    ranking: gr.HTML
+    listed: _WordList
+    spectrogram: gr.HTML
+    past: gr.HTML
+    download: gr.DownloadButton
+
+
+def _voice(answers: Answers) -> _Voice:
     with gr.Row(elem_classes="voice"):
         with gr.Column(elem_classes="ask"):
             recording = gr.Audio(
@@ -149,7 +163,7 @@ def _voice(answers: Answers) -> _WordList:
             )
             with gr.Row(elem_classes="lists", elem_id="examples"):
                 gr.HTML("<span class='kws-small'>Or try</span>", padding=False)
-                examples = [gr.Button(name, size="sm", min_width=60) for name in EXAMPLES]
+                examples = {name: gr.Button(name, size="sm", min_width=60) for name in EXAMPLES}
         with gr.Column(elem_classes="answer"):
             ranking = gr.HTML(answers.spot(None, "").panel, elem_id="ranking", padding=False)
         with gr.Column(elem_classes="words"):
@@ -165,35 +179,39 @@ def _voice(answers: Answers) -> _WordList:
             download = gr.DownloadButton(
                 "Download this session (CSV)", size="sm", elem_id="download", visible=False, interactive=True
             )
+    return _Voice(recording, examples, ranking, listed, spectrogram, past, download)
+
+
+def _answer_voice(answers: Answers, voice: _Voice) -> None:
+    history = gr.State([], time_to_live=SESSION)
 
     def answer(recording: str | None, words: str, history: list[Entry]) -> Any:
         found = answers.spot(recording, words)
         if found.entry is None:
             return found.panel, found.spectrogram, history, gr.skip(), gr.skip()
         history = remembered(history, found.entry)
-        table = gr.DownloadButton(value=_file("heard.csv", as_csv(history), download), visible=True)
+        table = gr.DownloadButton(value=_file("heard.csv", as_csv(history), voice.download), visible=True)
         return found.panel, found.spectrogram, history, panels.history(history), table
 
     gr.on(
-        [recording.change, listed.box.change],
+        [voice.recording.change, voice.listed.box.change],
         _guarded(answer),
-        [recording, listed.box, history],
-        [ranking, spectrogram, history, past, download],
+        [voice.recording, voice.listed.box, history],
+        [voice.ranking, voice.spectrogram, history, voice.past, voice.download],
         show_progress="hidden",
         concurrency_limit=VISITORS,
         concurrency_id="spot",
         trigger_mode="always_last",
         api_visibility="private",
     )
-    for button, name in zip(examples, EXAMPLES, strict=True):
+    for name, button in voice.examples.items():
         button.click(
-            _guarded(lambda name=name: _file(*example(name), recording)),
+            _guarded(lambda name=name: _file(*example(name), voice.recording)),
             None,
-            recording,
+            voice.recording,
             show_progress="hidden",
             api_visibility="private",
         )
-    return listed
 
 
 def _file(name: str, data: bytes, component: Any) -> str:

@@ -45,10 +45,10 @@ class Verdict:
     """
 
     seconds: float
-    ranked: Sequence[tuple[str, float]]
+    ranked: tuple[tuple[str, float], ...]
     nearest: tuple[str, float] | None = None
     least: float = 0.0
-    hits: Sequence[Hit] = ()
+    hits: tuple[Hit, ...] = ()
     long: bool = False
 
     @property
@@ -92,7 +92,7 @@ def judge(recording: str, scorer: ZeroShotClassifier | Enrolment, encoder: Encod
     """
     seconds = duration(recording)
     if not is_calibrated(encoder):
-        return Verdict(seconds, rank(recording, encoder, scorer))
+        return Verdict(seconds, tuple(rank(recording, encoder, scorer)))
     assert isinstance(encoder, WindowEncoder)
     if is_long(recording, encoder):
         return _search(recording, scorer, encoder)
@@ -103,7 +103,7 @@ def judge(recording: str, scorer: ZeroShotClassifier | Enrolment, encoder: Encod
     words = by_score(scorer.labels, scorer(vector).values[0])
     others = nearest(vector, filler_vectors(encoder, scorer)).double()
     score = float(encoder.confidence()(torch.tensor([words[0][1]], dtype=torch.float64), others)[0])
-    return Verdict(seconds, words, (words[0][0], score), thresholds_of(scorer)[words[0][0]])
+    return Verdict(seconds, tuple(words), (words[0][0], score), thresholds_of(scorer)[words[0][0]])
 
 
 def _search(recording: str, scorer: ZeroShotClassifier | Enrolment, encoder: Encoder) -> Verdict:
@@ -114,7 +114,7 @@ def _search(recording: str, scorer: ZeroShotClassifier | Enrolment, encoder: Enc
     hits = detector.hits(heard)
     # A word with a threshold of its own is nearest where it lacks the least.
     first = max(best, key=lambda pair: pair[1] - detector.thresholds[pair[0]])
-    return Verdict(heard.seconds, words, first, detector.thresholds[first[0]], hits, long=True)
+    return Verdict(heard.seconds, tuple(words), first, detector.thresholds[first[0]], tuple(hits), long=True)
 
 
 def is_calibrated(encoder: Encoder) -> bool:
@@ -148,7 +148,7 @@ class Entry:
     def what(self) -> str:
         """The recording's name for people.
 
-        >>> Entry("/uploads/1a2b/audio.wav", "12:00:00", Verdict(1.0, [("yes", 0.6)]), ("yes",)).what
+        >>> Entry("/uploads/1a2b/audio.wav", "12:00:00", Verdict(1.0, (("yes", 0.6),)), ("yes",)).what
         'recording'
         """
         name = Path(self.recording).name

@@ -22,7 +22,6 @@ from kws_imagebind.datasets.sample import sample_folder
 from kws_imagebind.demo import DemoError, check_installed
 from kws_imagebind.demo.answers import MAX_LETTERS, MAX_SECONDS, MAX_WORDS, Answers, words_of
 from kws_imagebind.encoders import Encoder
-from kws_imagebind.reporting.timeline import time_marks
 
 ROW = re.compile(r'<span class="word">([^<]*?)(?: <[^\n]*)?</span>.*?<span class="score">(-?[\d.]+)</span>', re.DOTALL)
 RATE = 16_000
@@ -265,12 +264,6 @@ def test_nothing_of_a_visitor_is_kept(answers: Answers, tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     answers.spot(str(tmp_path / "mine.wav"), "yes, no")
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
-
-
-@pytest.mark.parametrize("seconds", [0.01, 0.38, 1.0, 2.9, 30.0])
-def test_the_time_axis_has_a_few_round_marks(seconds: float) -> None:
-    marks = time_marks(seconds)
-    assert 1 <= len(marks) <= 7 and all(0 <= at <= 1 for _, at in marks) and marks[0] == ("0 s", 0)
 
 
 def test_without_its_extra_the_command_says_which_to_install(

@@ -9,7 +9,8 @@
       return true;
     }
   });`;
-  const visitor = Array.from(crypto.getRandomValues(new Uint8Array(16)), (each) => each.toString(16).padStart(2, "0")).join("");
+  const numbers = Array.from(crypto.getRandomValues(new Uint8Array(16)));
+  const visitor = numbers.map((each) => each.toString(16).padStart(2, "0")).join("");
   const field = (selector) => document.querySelector(selector)?.value ?? "";
   const panel = () => document.getElementById("live-panel");
   const wait = (time) => new Promise((done) => setTimeout(done, time));
@@ -35,9 +36,14 @@
     return known[error.name] ?? `The microphone does not start: ${error.message}.`;
   }
 
+  function trouble(error) {
+    if (error.status) return "This is a fault of the demo, not yours. The terminal that runs it shows the details.";
+    return "The demo does not answer. It may have ended; start it again.";
+  }
+
   async function send(what, body) {
     const answer = await fetch(`live/${what}?visitor=${visitor}`, { method: "POST", body });
-    if (!answer.ok) throw new Error(`status ${answer.status}`);
+    if (!answer.ok) throw Object.assign(new Error(), { status: answer.status });
     return answer.text();
   }
 
@@ -77,7 +83,9 @@
     taker.port.onmessage = (event) => keep(source, event.data);
     context.createMediaStreamSource(stream).connect(taker);
     await context.resume();
-    stream.getTracks()[0].onended = () => listening === source && stop("The microphone is gone. Plug it in, and press Start again.");
+    stream.getTracks()[0].onended = () => {
+      if (listening === source) stop("The microphone is gone. Plug it in, and press Start again.");
+    };
     return source;
   }
 
@@ -109,13 +117,13 @@
     }
     try {
       await send("start");
-    } catch {
+    } catch (error) {
       close(source);
-      return say("The demo does not answer. It may have ended; start it again.");
+      return say(trouble(error));
     }
     listening = source;
     name(document.getElementById("listen"), "Stop");
-    source.loop = listen(source).catch(() => stop("The demo does not answer any more. Is it still running?"));
+    source.loop = listen(source).catch((error) => stop(trouble(error)));
   }
 
   async function stop(problem) {
@@ -129,8 +137,8 @@
       await source.loop;
       if (source.samples) await send("hear", take(source));
       panel().innerHTML = await send("stop");
-    } catch {
-      say("The demo does not answer any more. Is it still running?");
+    } catch (error) {
+      say(trouble(error));
     }
   }
 

@@ -1,4 +1,5 @@
-// The list of words is kept in the address, as in ?words=lamp,kettle, so that a page can be bookmarked and sent.
+// All tabs have the same list of words, and the address keeps it, as in ?words=lamp,kettle, so that a page can be
+// bookmarked and sent.
 window.kwsWords = {
   longest: 4000, // letters; a longer list stays out of the address
   read(words) {
@@ -12,5 +13,9 @@ window.kwsWords = {
     address.search = address.search.replaceAll("%2C", ",");
     history.replaceState(history.state, "", address);
     return words;
+  },
+  // A box changes where somebody types, and where another box has changed it: only the first is passed on.
+  typed(box, words) {
+    return document.activeElement?.closest(`#${box}`) ? this.keep(words) : { __type__: "update" };
   },
 };
