@@ -50,7 +50,7 @@ SHOWN_OF_A_CLIP = 5
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "One word": ("stop",),
     "Three words": ("yes", "left", "stop"),
-    "Another word": ("marvin",),
+    "Other word": ("marvin",),
     "Noise": (),
 }
 EXAMPLE_SPEAKER = "04098292"

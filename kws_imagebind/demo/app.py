@@ -162,7 +162,7 @@ def _voice(answers: Answers) -> _Voice:
                 elem_id="recording",
             )
             with gr.Row(elem_classes="lists", elem_id="examples"):
-                gr.HTML("<span class='kws-small'>Or try</span>", padding=False)
+                gr.HTML("<span class='kws-small'>Try</span>", padding=False)
                 examples = {name: gr.Button(name, size="sm", min_width=60) for name in EXAMPLES}
         with gr.Column(elem_classes="answer"):
             ranking = gr.HTML(answers.spot(None, "").panel, elem_id="ranking", padding=False)

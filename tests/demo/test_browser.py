@@ -209,22 +209,26 @@ def test_examples_have_a_timeline_none_of_these_a_history_and_a_download(demo: D
 
 
 def test_the_address_keeps_the_words_for_all_tabs(demo: Demo) -> None:
-    page = demo.page
-    page.goto(f"{demo.address}?words=lamp,tea%20pot&__theme=light")
+    def opened(address: str) -> sync_api.Page:
+        page = demo.page.context.new_page()  # and not a reload, of whose broken connections Gradio complains
+        demo.watch(page)
+        page.goto(address)
+        return page
+
+    page = opened(f"{demo.address}?words=lamp,tea%20pot&__theme=light")
     mine, live = page.locator("#words textarea"), page.locator("#live-words textarea")
     sync_api.expect(mine).to_have_value("lamp,tea pot")
     mine.fill("stop, kettle=/K EH T AH L/;<b>")
     page.wait_for_url(re.compile(r"[?&]words=stop,kettle"))
-    demo.open("Live")
+    page.get_by_role("tab", name="Live").click()
     sync_api.expect(live).to_have_value("stop, kettle=/K EH T AH L/;<b>")
     live.fill("window")
     page.wait_for_url(re.compile(r"__theme=light&words=window$"))
     page.get_by_role("button", name="Digits").locator("visible=true").click()
     page.wait_for_url(re.compile(r"words=zero,one"))
-    page.reload()
-    sync_api.expect(mine).to_have_value(re.compile("^zero,one"))
-    page.goto(demo.address)
-    sync_api.expect(mine).to_have_value(re.compile("^yes, no"))
+    again = opened(page.url)
+    sync_api.expect(again.locator("#words textarea")).to_have_value(re.compile("^zero,one"))
+    sync_api.expect(demo.page.locator("#words textarea")).to_have_value(re.compile("^yes, no"))
 
 
 def test_live_hears_a_word_as_it_is_said(demo: Demo) -> None:
@@ -262,9 +266,10 @@ def test_live_hears_a_word_as_it_is_said(demo: Demo) -> None:
     page.locator("#listen").click()
 
 
-def test_live_says_that_the_browser_does_not_allow_the_microphone(demo: Demo, browser: sync_api.Browser) -> None:
+def test_live_says_that_the_browser_does_not_allow_the_microphone(demo: Demo) -> None:
     page = demo.page
-    page.evaluate("navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('', 'NotAllowedError') }")
+    refuse = "() => Promise.reject(new DOMException('', 'NotAllowedError'))"
+    page.evaluate(f"() => {{ navigator.mediaDevices.getUserMedia = {refuse}; }}")
     demo.open("Live")
     page.locator("#listen").click()
     sync_api.expect(page.locator("#live-panel [role=alert]")).to_contain_text("does not allow the microphone")

@@ -126,7 +126,7 @@ def test_an_answer_of_many_words_is_cut() -> None:
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("One word", "stop"), ("Three words", "yes, left, stop"), ("Another word", NONE), ("Noise", NONE)],
+    [("One word", "stop"), ("Three words", "yes, left, stop"), ("Other word", NONE), ("Noise", NONE)],
 )
 def test_the_examples_show_what_there_is_to_see(encoder: Encoder, tmp_path: Path, name: str, expected: str) -> None:
     file, wav = example(name)
