@@ -6,6 +6,8 @@ import random
 import re
 import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from html import unescape
@@ -25,6 +27,7 @@ from kws_imagebind.encoders import Encoder
 
 ROW = re.compile(r'<span class="word">([^<]*?)(?: <[^\n]*)?</span>.*?<span class="score">(-?[\d.]+)</span>', re.DOTALL)
 RATE = 16_000
+PROJECT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -286,3 +289,21 @@ def test_an_address_that_cannot_be_had_is_named() -> None:
             launch(None, port=port)  # type: ignore[arg-type]
     with pytest.raises(DemoError, match=r"cannot listen on 192\.0\.2\.1 .*another --host"):  # RFC 5737: nobody's
         launch(None, host="192.0.2.1")  # type: ignore[arg-type]
+
+
+def test_the_page_has_a_tab_that_listens_only_where_the_encoder_can() -> None:
+    pytest.importorskip("gradio", reason="gradio, of the extra 'demo', is not installed")
+    program = """
+import kws_imagebind as kws
+from kws_imagebind.demo.answers import Answers
+from kws_imagebind.demo.app import build
+answers = Answers(kws.load_encoder("phonebind"), kws.load_dataset("sample"), ".cache")
+for listens in (True, False):
+    shown = build(answers, listens).get_config_file()["components"]
+    print([each["props"]["label"] for each in shown if each["type"] == "tabitem"])
+"""
+    # In a process of its own: Gradio leaves event loops open.
+    done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, timeout=300)
+    with_it, without = done.stdout.splitlines()
+    assert with_it == "['Your voice', 'Live', 'A random clip', 'Statistics']", done.stderr
+    assert without == "['Your voice', 'A random clip', 'Statistics']"
