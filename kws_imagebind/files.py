@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,6 +31,8 @@ _REASONS = {
     errno.EBUSY: ("it is in use by another program", "close that program"),
     errno.EINVAL: ("this kind of file does not support it", "choose an ordinary file"),
 }
+
+_OF_RUST = re.compile(r"\(os error (\d+)\)")  # how safetensors, polars and other libraries in Rust say an errno
 
 
 class FileProblem(OSError):  # noqa: N818, no bug of the program
@@ -111,6 +114,10 @@ def whole(path: Path) -> Iterator[Path]:
         if not _ours(error) or error.filename not in (None, str(part)):  # of another file that the block uses
             raise
         raise _problem(error, path, "write") from error
+    except Exception as error:
+        if not (number := _OF_RUST.search(str(error))):
+            raise
+        raise _problem(OSError(int(number[1]), os.strerror(int(number[1]))), path, "write") from error
     finally:
         with suppress(OSError):  # the first error is the one to report
             part.unlink(missing_ok=True)

@@ -25,6 +25,15 @@ from typing import Any
 BUNDLED = "kws-imagebind"
 
 
+def to_install(package: str, extra: str) -> str:
+    """How to get an optional package, as the end of a message.
+
+    >>> to_install("matplotlib", "plots")
+    "install matplotlib, or the extra 'plots' of kws-imagebind"
+    """
+    return f"install {package}, or the extra '{extra}' of {BUNDLED}"
+
+
 @dataclass(frozen=True)
 class Entry:
     """One name and what stands behind it.

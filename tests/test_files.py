@@ -10,6 +10,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from kws_imagebind.encoders.confidence import BUNDLED
 from kws_imagebind.encoders.imagebind import tokenizer
@@ -94,6 +96,11 @@ def test_nothing_is_left_on_a_small_disk(tmp_path: Path) -> None:
     try:
         with pytest.raises(FileProblem, match=r"report\.html': the disk is full"), whole(tmp_path / "report.html") as p:
             p.write_bytes(bytes(1 << 20))
+        with (
+            pytest.raises(FileProblem, match=r"x\.safetensors': the disk is full"),
+            whole(tmp_path / "x.safetensors") as p,
+        ):
+            save_file({"x": torch.zeros(1 << 18)}, p)
         assert not list(tmp_path.iterdir())
     finally:
         subprocess.run(["umount", tmp_path], check=True)
@@ -111,6 +118,9 @@ def test_whole_says_what_is_wrong_with_the_place(tmp_path: Path) -> None:
             part.write_text("x")
     with pytest.raises(FileNotFoundError, match=r"other\.txt"), whole(tmp_path / "x.csv"):  # of another file
         (tmp_path / "other.txt").read_text()
+    absent = tmp_path / "absent" / "x.safetensors"  # safetensors has errors of its own
+    with pytest.raises(FileProblem, match=r"x\.safetensors': there is no such file"), whole(absent) as part:
+        save_file({"x": torch.zeros(1)}, part)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 
 

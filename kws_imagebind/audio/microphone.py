@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kws_imagebind.audio.signal import AudioError
+from kws_imagebind.registry import to_install
 
 BLOCK = 0.1  # s
 STALLED = 3.0  # s without any sound, after which a device is taken to be gone
@@ -38,7 +39,7 @@ def _library() -> Any:
         import sounddevice
     except ImportError as error:
         raise MicrophoneMissingError(
-            "listening to a microphone needs sounddevice; install it with: pip install 'kws-imagebind[listen]'"
+            f"listening to a microphone needs sounddevice; {to_install('sounddevice', 'listen')}"
         ) from error
     except OSError as error:  # PortAudio itself
         raise MicrophoneMissingError(

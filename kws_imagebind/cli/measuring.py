@@ -15,9 +15,11 @@ from kws_imagebind.cli.options import (
     chosen_encoder,
     chosen_templates,
     embed_clips,
+    limited,
     positive,
     say,
 )
+from kws_imagebind.registry import to_install
 
 
 def add_evaluate(commands: argparse._SubParsersAction) -> None:
@@ -94,7 +96,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
                 f"--unseen leaves out what a network of 'train' learnt from, and '{encoder.name}' is none"
             )
         dataset = unseen(dataset, encoder.support)
-    dataset = dataset.subset(arguments.limit, arguments.seed) if arguments.limit else dataset
+    dataset = limited(dataset, arguments.limit, arguments.seed)
     run = Run.prepare(dataset, plan, arguments.output)
     if arguments.output:
         check_folder(arguments.output)
@@ -106,7 +108,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         written = result.save(arguments.output)
         say(f"wrote {', '.join(path.name for path in written)} in {arguments.output}")
         if not any(path.suffix == ".png" for path in written):
-            say("no figures were drawn: install matplotlib, or this package with its extra 'plots'")
+            say(f"no figures were drawn: {to_install('matplotlib', 'plots')}")
     return 0
 
 

@@ -81,6 +81,13 @@ def chosen_dataset(arguments: argparse.Namespace) -> Dataset:
     return dataset
 
 
+def limited(dataset: Dataset, limit: int | None, seed: int) -> Dataset:
+    """A random part of the clips, if one is asked for; says where there are no more clips than that."""
+    if limit and limit > len(dataset):
+        say(f"--limit {limit:,} is more than the {len(dataset):,} clips that there are, so all of them are measured")
+    return dataset.subset(limit, seed) if limit else dataset
+
+
 def is_table(arguments: argparse.Namespace) -> bool:
     """Whether --data is a table of `embed`."""
     from kws_imagebind.embeddings import table

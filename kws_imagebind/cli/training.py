@@ -77,6 +77,7 @@ def _add_recipe(command: argparse.ArgumentParser) -> None:
     )
     recipe.add_argument("--balance", choices=("none", "weights", "sampling"), help="against words with more clips")
     recipe.add_argument("--front-end", choices=("log-mel", "stft"), help="what the network sees")
+    recipe.add_argument("--mels", type=positive, metavar="N", help="bands of the log-mels")
     recipe.add_argument("--speed", type=float, metavar="S", help="also play clips up to this share faster or slower")
     recipe.add_argument("--no-augmentation", action="store_true", help="leave the training clips as they are")
     recipe.add_argument("--pretrained", action="store_true", help="imagenet: start from ImageNet's weights")
@@ -119,7 +120,7 @@ def _train_correspondence(arguments: argparse.Namespace) -> int:
     from kws_imagebind.training.correspondence.train import CorrespondencePlan, report, train
     from kws_imagebind.training.supervised.recipes import TrainingError
 
-    supervised = ("patience", "balance", "front_end", "speed", "no_augmentation", "pretrained", "frozen")
+    supervised = ("patience", "balance", "front_end", "mels", "speed", "no_augmentation", "pretrained", "frozen")
     _refuse(arguments, supervised, TrainingError)
     if arguments.begin is not None:
         if arguments.network != "avolnet":
@@ -237,6 +238,7 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
         patience=arguments.patience,
         balance=arguments.balance,
         front_end=arguments.front_end,
+        mels=arguments.mels,
         speed=arguments.speed,
         augmented=not arguments.no_augmentation,
     )

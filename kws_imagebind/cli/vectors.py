@@ -23,6 +23,7 @@ from kws_imagebind.cli.options import (
     say,
     table_of,
 )
+from kws_imagebind.registry import to_install
 
 if TYPE_CHECKING:
     from kws_imagebind.datasets import Dataset
@@ -281,7 +282,7 @@ def _check_support(arguments: argparse.Namespace, dataset: Dataset) -> None:
     if arguments.support:
         return
     for split in CHOOSING:
-        check_sibling(dataset, split, "learning without --support")
+        check_sibling(dataset, split, "learning", "; name what to learn from with --support DIR")
         if split == dataset.split:
             raise FewShotError(
                 f"the {split} clips are reported, and learning takes the training and validation clips; name what to "
@@ -343,7 +344,7 @@ def _save(curves: Sequence[LearningCurve], folder: Path) -> None:
     drawn = _draw(curves, folder / "learning_curve.png")
     say(f"wrote {', '.join([*texts, *drawn])} in {folder}")
     if not drawn:
-        say("no figure was drawn: install matplotlib, or this package with its extra 'plots'")
+        say(f"no figure was drawn: {to_install('matplotlib', 'plots')}")
 
 
 def _draw(curves: Sequence[LearningCurve], path: Path) -> list[str]:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from kws_imagebind.datasets.base import DatasetError, listed
 from kws_imagebind.files import explaining, make_folder, whole
+from kws_imagebind.registry import to_install
 
 VIDEO_NAMES = frozenset(".mp4 .mkv .webm .mov .avi .m4v .mpg .mpeg .ogv".split())
 GRID = 0.04  # seconds: a frame of 25 a second
@@ -218,7 +219,7 @@ def _pyav() -> Any:
     try:
         import av
     except ModuleNotFoundError as error:
-        raise DatasetError("videos need PyAV; install 'av', or this package with its extra 'video'") from error
+        raise DatasetError(f"videos need PyAV; {to_install('av', 'video')}") from error
     return av
 
 

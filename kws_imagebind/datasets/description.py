@@ -55,7 +55,8 @@ class Description:
         lines = [f"{'word':<{width}}   clips  speakers   share"]
         for each in self.words:
             share = 100 * each.clips / self.clips
-            lines.append(f"{each.word:<{width}}  {each.clips:6,}  {each.speakers:8,}  {share:5.1f} %")
+            speakers = f"{each.speakers:,}" if self.speakers else "unknown"
+            lines.append(f"{each.word:<{width}}  {each.clips:6,}  {speakers:>8}  {share:5.1f} %")
         sizes = [each.clips for each in self.words if each.clips]
         people = (
             f"{self.speakers:,} speakers, at most {self.most_of_one:,} clips of one"

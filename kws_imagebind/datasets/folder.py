@@ -16,6 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from kws_imagebind.datasets.base import DatasetError, Kind, Recordings, Request, Stream, Utterance, listed
+from kws_imagebind.registry import to_install
 
 PICTURE_NAMES = frozenset(".jpg .jpeg .png .webp .bmp .gif .tif .tiff".split())
 SPEAKER_DIVIDER = "_nohash_"  # of Speech Commands' file names: SPEAKER_nohash_NUMBER
@@ -42,7 +43,7 @@ def check_picture(path: Path) -> bytes:
     try:
         from PIL import Image
     except ModuleNotFoundError as error:
-        raise DatasetError("pictures need Pillow; install it, or this package with its extra 'vision'") from error
+        raise DatasetError(f"pictures need Pillow; {to_install('pillow', 'vision')}") from error
     try:
         data = path.read_bytes()
         with Image.open(io.BytesIO(data)) as picture:

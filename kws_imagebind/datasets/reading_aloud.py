@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kws_imagebind.datasets.base import DatasetError
+from kws_imagebind.registry import to_install
 
 # Families of matplotlib's fonts by who sees them.
 FONTS = {
@@ -61,8 +62,7 @@ def bundled_fonts(use: str) -> tuple[Path, ...]:
     found = find_spec("matplotlib")
     if found is None or found.origin is None:
         raise DatasetError(
-            "pictures of words are drawn with the fonts of matplotlib, which is not installed; install it, or this "
-            "package with its extra 'plots'"
+            f"pictures of words are drawn with the fonts of matplotlib; {to_install('matplotlib', 'plots')}"
         )
     folder = Path(found.origin).parent / "mpl-data" / "fonts" / "ttf"
     return tuple(folder / f"{name}.ttf" for name in FONTS[use])
@@ -170,7 +170,7 @@ def _font(path: Path):  # type: ignore[no-untyped-def]
     try:
         from PIL import ImageFont
     except ModuleNotFoundError as error:
-        raise DatasetError("pictures need Pillow; install it, or this package with its extra 'vision'") from error
+        raise DatasetError(f"pictures need Pillow; {to_install('pillow', 'vision')}") from error
     try:
         return ImageFont.truetype(str(path), DRAWN_AT)
     except OSError as error:

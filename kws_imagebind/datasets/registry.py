@@ -167,16 +167,16 @@ def sibling(dataset: Dataset, split: str) -> Dataset:
     return _loaded(_sibling_request(dataset, split))
 
 
-def check_sibling(dataset: Dataset, split: str, why: str) -> None:
+def check_sibling(dataset: Dataset, split: str, why: str, remedy: str = "") -> None:
     """Says now, before any audio is read, that a data set lacks a split.
 
     Raises:
-        DatasetError: it does, with `why` it is needed.
+        DatasetError: it does, with `why` it is needed, and the `remedy`.
     """
     try:
         _check_options(_source(_sibling_request(dataset, split)), _sibling_request(dataset, split))
     except DatasetError as error:
-        raise DatasetError(f"{why} needs a {split} split to choose on, and {error}") from error
+        raise DatasetError(f"{why} needs a {split} split to choose on, and {error}{remedy}") from error
 
 
 def outsiders(dataset: Dataset) -> Dataset:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+from kws_imagebind.registry import to_install
+
 NEEDED = ("gradio", "matplotlib")
 
 
@@ -19,4 +21,4 @@ def check_installed() -> None:
     """
     missing = [package for package in NEEDED if find_spec(package) is None]
     if missing:
-        raise DemoError(f"the demo needs {' and '.join(missing)}; install this package with its extra 'demo'")
+        raise DemoError(f"the demo needs {' and '.join(missing)}; {to_install(' and '.join(missing), 'demo')}")

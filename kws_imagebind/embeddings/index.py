@@ -7,6 +7,7 @@ that other programs can read that as well.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Sequence
@@ -20,15 +21,19 @@ from numpy.typing import NDArray
 
 from kws_imagebind.embeddings import table
 from kws_imagebind.embeddings.table import Row, TableError
+from kws_imagebind.registry import to_install
 
 Kind = Literal["exact", "hnsw", "ivf"]
 CLIPS, VECTORS = "clips.parquet", "vectors.faiss"  # of an index's folder; an exact one has no second file
 NEIGHBOURS, BREADTH = 32, 128  # of a node of the HNSW graph, and of its search
 PROBED = 1 / 16  # of the cells of an IVF index are searched, and at least 8
+FEWEST = 39  # vectors a cell that faiss wants
 LEARNT = 64  # vectors a cell that k-means learns from; faiss's 256 take four times as long
 SAMPLED, AT = 200, 10  # clips whose nearest ten say how much an approximate index finds
 SEED = 0
 SCORES = 64_000_000  # held at once by an exact search: 256 MB
+
+log = logging.getLogger(__name__)
 
 
 class VectorIndexError(ValueError):
@@ -249,7 +254,7 @@ def check_place(folder: Path, kind: Kind = "exact") -> None:
     """
     if kind != "exact":
         _faiss()
-    table.check_writable(folder / CLIPS if folder.is_dir() else folder)
+    table.check_writable((folder if folder.is_dir() else folder.parent) / CLIPS)
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / CLIPS).is_file()):
         raise VectorIndexError(f"'{folder}' is there already and is not an index; choose another name")
 
@@ -288,8 +293,14 @@ def _built(vectors: NDArray[np.float32], kind: Kind) -> Any:
         index = faiss.IndexHNSWFlat(dim, NEIGHBOURS, product)
         index.hnsw.efSearch = BREADTH
     else:
-        cells = max(1, min(round(len(vectors) ** 0.5), len(vectors) // 39))  # faiss wants 39 vectors a cell
+        cells = max(1, min(round(len(vectors) ** 0.5), len(vectors) // FEWEST))
+        if cells == 1:
+            log.warning(
+                "%s clips are too few to divide, so ivf compares with all of them, as --kind exact does",
+                f"{len(vectors):,}",
+            )
         index = faiss.index_factory(dim, f"IVF{cells},Flat", product)
+        index.cp.min_points_per_centroid = min(FEWEST, len(vectors))
         index.nprobe = min(cells, max(8, round(PROBED * cells)))
         index.cp.seed, index.cp.niter, index.cp.max_points_per_centroid = SEED + 1, 10, LEARNT
         index.train(vectors)
@@ -302,7 +313,6 @@ def _faiss() -> Any:
         import faiss
     except ModuleNotFoundError as error:
         raise VectorIndexError(
-            "an approximate index needs faiss; install faiss-cpu or this package with its extra 'search', or take "
-            "--kind exact"
+            f"an approximate index needs faiss; {to_install('faiss-cpu', 'search')}, or take --kind exact"
         ) from error
     return faiss

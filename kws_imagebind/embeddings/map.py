@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from kws_imagebind.registry import to_install
+
 FILE = "map.csv"
 COLUMNS = ["path", "x", "y"]
 FEWEST, MOST = 5, 5_000  # clips; of more a random choice is drawn
@@ -118,7 +120,5 @@ def _tsne() -> Any:
     try:
         from sklearn.manifold import TSNE
     except ModuleNotFoundError as error:
-        raise MapError(
-            "a map of the embeddings needs scikit-learn: install it, or this package with its extra 'map'"
-        ) from error
+        raise MapError(f"a map of the embeddings needs scikit-learn; {to_install('scikit-learn', 'map')}") from error
     return TSNE

@@ -20,6 +20,7 @@ import torch
 
 from kws_imagebind.datasets.base import Dataset, DatasetError, Utterance, select
 from kws_imagebind.files import whole
+from kws_imagebind.registry import to_install
 
 if TYPE_CHECKING:
     import pyarrow
@@ -79,9 +80,13 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     """Says before any work whether a table can be written there.
 
     Raises:
-        TableError: pyarrow is not installed, or the path is a folder.
+        TableError: pyarrow is not installed, the path is a folder, or its name ends as that of another format.
     """
     _pyarrow()
+    if Path(path).suffix.lower() not in ("", SUFFIX):
+        raise TableError(
+            f"'{path}': a table of embeddings is written as Parquet; name it '{Path(path).with_suffix(SUFFIX)}'"
+        )
     if Path(path).is_dir():
         raise TableError(f"'{path}' is a folder; expected the name of a file, such as '{Path(path) / 'clips.parquet'}'")
     Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -389,9 +394,7 @@ def _pyarrow() -> tuple[Any, Any]:
         import pyarrow
         from pyarrow import parquet
     except ModuleNotFoundError as error:
-        raise TableError(
-            "a table of embeddings needs pyarrow; install it, or this package with its extra 'table'"
-        ) from error
+        raise TableError(f"a table of embeddings needs pyarrow; {to_install('pyarrow', 'table')}") from error
     return pyarrow, parquet
 
 

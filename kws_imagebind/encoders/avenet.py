@@ -22,6 +22,7 @@ from kws_imagebind.encoders.cards import Card
 from kws_imagebind.encoders.runs import read_about, write_about
 from kws_imagebind.files import sha256, whole
 from kws_imagebind.models.avenet import AVENet, AVENetConfig, AVOLNet, L3Net, build, pixels
+from kws_imagebind.registry import to_install
 
 RUN, WEIGHTS = "correspondence.json", "network.safetensors"
 FORMAT = 1
@@ -178,7 +179,7 @@ def _picture(path: Path, size: tuple[int, int]) -> np.ndarray:
     try:
         from PIL import Image, ImageOps
     except ModuleNotFoundError as error:
-        raise EncoderError("pictures need Pillow; install it, or this package with its extra 'vision'") from error
+        raise EncoderError(f"pictures need Pillow; {to_install('pillow', 'vision')}") from error
     try:
         with Image.open(path) as picture:
             return np.asarray(ImageOps.fit(picture.convert("RGB"), (size[1], size[0])))

@@ -9,16 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kws_imagebind.encoders.base import EncoderError, check_waveforms, resolve_device
+from kws_imagebind.encoders.base import EncoderError, check_waveforms
 from kws_imagebind.encoders.hub import (
     Checkpoint,
     check_architecture,
-    find_checkpoint,
+    choose,
     loading,
     needs,
     precision_name,
-    quiet,
-    resolve_precision,
     running,
     sampling_rate,
 )
@@ -72,20 +70,12 @@ class ClapEncoder:
             from transformers import AutoFeatureExtractor, AutoTokenizer, ClapModel
         except ModuleNotFoundError as error:
             raise needs("transformers", "clap", "transformers") from error
-        quiet()
-        chosen = resolve_device(device)
-        dtype = resolve_precision("clap", precision, chosen)
-        found = find_checkpoint("clap", checkpoint, EXAMPLE)
-        one_side = "so it lacks an audio or a text side in one space"
+        chosen = choose("clap", checkpoint, EXAMPLE, device, precision)
+        found, one_side = chosen.checkpoint, "so it lacks an audio or a text side in one space"
         check_architecture(found, f"'clap', such as {EXAMPLE}", one_side, "clap")
         with loading(found):
-            return cls(
-                found,
-                ClapModel.from_pretrained(found.folder, dtype=dtype),
-                AutoFeatureExtractor.from_pretrained(found.folder),
-                AutoTokenizer.from_pretrained(found.folder),
-                chosen,
-            )
+            extractor, tokenizer = chosen.load(AutoFeatureExtractor), chosen.load(AutoTokenizer)
+            return cls(found, chosen.model(ClapModel), extractor, tokenizer, chosen.device)
 
     @torch.inference_mode()
     def encode_audio(self, waveforms: Sequence[Tensor]) -> Tensor:

@@ -15,15 +15,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kws_imagebind.encoders.base import EncoderError, check_waveforms, resolve_device
+from kws_imagebind.encoders.base import EncoderError, check_waveforms
 from kws_imagebind.encoders.hub import (
     Checkpoint,
-    find_checkpoint,
+    choose,
     loading,
     needs,
     precision_name,
-    quiet,
-    resolve_precision,
     running,
     sampling_rate,
 )
@@ -93,22 +91,20 @@ class CtcScorer(WithoutVectors):
             from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
         except ModuleNotFoundError as error:
             raise needs("transformers", "ctc", "transformers") from error
-        quiet()
-        chosen = resolve_device(device)
-        dtype = resolve_precision("ctc", precision, chosen)
-        found = find_checkpoint("ctc", checkpoint, EXAMPLE)
+        chosen = choose("ctc", checkpoint, EXAMPLE, device, precision)
+        found = chosen.checkpoint
         with loading(found):
-            config = AutoConfig.from_pretrained(found.folder)
+            config = chosen.load(AutoConfig)
             if not any("CTC" in each for each in config.architectures or ()):
                 kind = ", ".join(config.architectures or (config.model_type,))
                 raise EncoderError(
                     f"checkpoint '{found.name}' is a {kind} without a CTC head; expected a recogniser such as {EXAMPLE}"
                 )
-            extractor = AutoFeatureExtractor.from_pretrained(found.folder)
+            extractor = chosen.load(AutoFeatureExtractor)
             vocabulary = _vocabulary(found, AutoTokenizer)
             blank = config.pad_token_id if config.pad_token_id is not None else 0
-            model = AutoModelForCTC.from_pretrained(found.folder, dtype=dtype)
-        return cls(found, model, extractor, vocabulary, blank, chosen, per_label)
+            model = chosen.model(AutoModelForCTC)
+        return cls(found, model, extractor, vocabulary, blank, chosen.device, per_label)
 
     @torch.inference_mode()
     def score(self, waveforms: Sequence[Tensor], keywords: Sequence[str]) -> Tensor:

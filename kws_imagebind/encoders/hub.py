@@ -19,8 +19,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from kws_imagebind.encoders.base import PRECISIONS, EncoderError
+from kws_imagebind.encoders.base import PRECISIONS, EncoderError, resolve_device
 from kws_imagebind.encoders.cards import Card
+from kws_imagebind.registry import to_install
 
 WEIGHTS = (".safetensors", ".bin")
 # Weights for other frameworks, and what some repositories hold beside a model.
@@ -196,12 +197,50 @@ def _digest(folder: Path) -> str:
     return found.hexdigest()[:16]
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """A checkpoint whose model is about to be loaded.
+
+    Attributes:
+        checkpoint: its files.
+        device: to compute on.
+        dtype: the model's arithmetic.
+    """
+
+    checkpoint: Checkpoint
+    device: torch.device
+    dtype: torch.dtype
+
+    def load(self, kind: Any) -> Any:
+        """The checkpoint's part of a class of transformers: a tokeniser, a feature extractor."""
+        return kind.from_pretrained(self.checkpoint.folder)
+
+    def model(self, kind: Any) -> Any:
+        """The checkpoint's model, of a class of transformers."""
+        return kind.from_pretrained(self.checkpoint.folder, dtype=self.dtype)
+
+
+def choose(encoder: str, checkpoint: str | None, example: str, device: str, precision: str) -> Chosen:
+    """Checks device and precision, and then finds the checkpoint.
+
+    Args:
+        encoder: the name before the colon, for messages.
+        checkpoint, example: as `find_checkpoint`.
+        device: "auto" takes an accelerator where there is one.
+        precision: as `resolve_precision`.
+
+    Raises:
+        EncoderError: the device, the precision or the checkpoint is not available.
+    """
+    quiet()
+    chosen = resolve_device(device)
+    dtype = resolve_precision(encoder, precision, chosen)
+    return Chosen(find_checkpoint(encoder, checkpoint, example), chosen, dtype)
+
+
 def needs(package: str, encoder: str, extra: str) -> EncoderError:
     """The error where an optional package is missing."""
-    return EncoderError(
-        f"encoder '{encoder}' needs the package {package}; install this package with its extra '{extra}': "
-        f"pip install 'kws-imagebind[{extra}]'"
-    )
+    return EncoderError(f"encoder '{encoder}' needs the package {package}; {to_install(package, extra)}")
 
 
 def check_architecture(checkpoint: Checkpoint, expected: str, why: str, *types: str) -> None:

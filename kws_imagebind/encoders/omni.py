@@ -10,15 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kws_imagebind.encoders.base import EncoderError, check_waveforms, resolve_device
+from kws_imagebind.encoders.base import EncoderError, check_waveforms
 from kws_imagebind.encoders.hub import (
     Checkpoint,
-    find_checkpoint,
+    choose,
     loading,
     needs,
     precision_name,
-    quiet,
-    resolve_precision,
     running,
 )
 
@@ -82,16 +80,14 @@ class OmniEncoder:
             from sentence_transformers import SentenceTransformer
         except ModuleNotFoundError as error:
             raise needs(NAME, NAME, NAME) from error
-        quiet()
-        chosen = resolve_device(device)
-        dtype = resolve_precision(NAME, precision, chosen)
-        found = find_checkpoint(NAME, checkpoint, EXAMPLE)
+        chosen = choose(NAME, checkpoint, EXAMPLE, device, precision)
+        found = chosen.checkpoint
         with loading(found):
             model = SentenceTransformer(
-                str(found.folder), device=str(chosen), local_files_only=True, model_kwargs={"dtype": dtype},
-                trust_remote_code=trust_remote_code,
+                str(found.folder), device=str(chosen.device), local_files_only=True,
+                model_kwargs={"dtype": chosen.dtype}, trust_remote_code=trust_remote_code,
             )  # fmt: skip
-        return cls(found, model, chosen)
+        return cls(found, model, chosen.device)
 
     def encode_audio(self, waveforms: Sequence[Tensor]) -> Tensor:
         check_waveforms(waveforms)

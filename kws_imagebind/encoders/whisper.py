@@ -13,16 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kws_imagebind.encoders.base import check_waveforms, resolve_device
+from kws_imagebind.encoders.base import check_waveforms
 from kws_imagebind.encoders.hub import (
     Checkpoint,
     check_architecture,
-    find_checkpoint,
+    choose,
     loading,
     needs,
     precision_name,
-    quiet,
-    resolve_precision,
     running,
     sampling_rate,
 )
@@ -89,16 +87,13 @@ class WhisperScorer(WithoutVectors):
             from transformers import AutoFeatureExtractor, AutoTokenizer, WhisperForConditionalGeneration
         except ModuleNotFoundError as error:
             raise needs("transformers", "whisper", "transformers") from error
-        quiet()
-        chosen = resolve_device(device)
-        dtype = resolve_precision("whisper", precision, chosen)
-        found = find_checkpoint("whisper", checkpoint, EXAMPLE)
+        chosen = choose("whisper", checkpoint, EXAMPLE, device, precision)
+        found = chosen.checkpoint
         check_architecture(found, f"'whisper', such as {EXAMPLE}", "which has no decoder of Whisper's", "whisper")
         with loading(found):
-            extractor = AutoFeatureExtractor.from_pretrained(found.folder)
-            tokenizer = AutoTokenizer.from_pretrained(found.folder)
-            model = WhisperForConditionalGeneration.from_pretrained(found.folder, dtype=dtype)
-            return cls(found, model, extractor, tokenizer, chosen, prior, template)
+            extractor, tokenizer = chosen.load(AutoFeatureExtractor), chosen.load(AutoTokenizer)
+            model = chosen.model(WhisperForConditionalGeneration)
+            return cls(found, model, extractor, tokenizer, chosen.device, prior, template)
 
     @torch.inference_mode()
     def score(self, waveforms: Sequence[Tensor], keywords: Sequence[str]) -> Tensor:

@@ -87,6 +87,8 @@ def leaderboard(
     if twice:
         raise MetricError(f"encoder '{twice[0]}' is named twice; a leaderboard measures each once")
     dataset = request.load()  # says what is wrong with it before any process starts
+    if request.limit and request.limit > len(dataset):
+        progress(f"{request.limit:,} clips are asked for, and there are {len(dataset):,}; all are measured")
     rows: list[Row] = []
     failed: dict[str, str] = {}
     threads = 0

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from kws_imagebind.metrics.intervals import Interval
-from kws_imagebind.metrics.retrieval import by_document_group, by_group, retrieval
+from kws_imagebind.metrics.retrieval import by_document_group, by_group, independent, retrieval
 from kws_imagebind.readouts.retrieval import Direction
+
+INDEPENDENT = "clips, taken as independent,"
+CERTAIN = 1 - 1e-9  # a measure that any order of the documents reaches is not printed
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class DirectionResult:
         out = f", {self.left_out:,} without anything to find left out" if self.left_out else ""
         lines = [f"{self.name}: {self.queries:,} queries{out}, {self.documents:,} documents; {self.over}"]
         for name, interval in self.measures.items():
+            if self.chance[name] > CERTAIN:
+                continue  # such as recall@10 among ten documents
             limits = f"[{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
             lines.append(
                 f"  {name:<12}  {100 * interval.estimate:5.1f} % {limits:<14}  chance {100 * self.chance[name]:.1f} %"
@@ -60,8 +65,8 @@ def measure_directions(directions: Sequence[Direction]) -> list[DirectionResult]
     """Measures of each direction.
 
     Where clips are the queries, the intervals draw the speakers of the queries again, and the documents stay as they
-    are; where words or images search clips, they draw the speakers of the clips. Where speakers are unknown, every clip
-    counts as a speaker of its own.
+    are; where words or images search clips, they draw the speakers of the clips. Where speakers are unknown, clips are
+    taken as independent, and the limits for clips that are queries are Wilson's, as in `evaluate`.
 
     Raises:
         ValueError: a direction has no query with anything to find.
@@ -73,7 +78,7 @@ def _measured(direction: Direction) -> DirectionResult:
     found = retrieval(direction.scores, direction.relevance, direction.allowed)
     if direction.query_speakers:
         speakers, what = _groups(direction.query_speakers, direction.groups)
-        intervals = by_group(found, speakers)
+        intervals = by_group(found, speakers) if what != INDEPENDENT else independent(found)
         over = f"95 % intervals over {what} of the queries"
     else:
         speakers, what = _groups(direction.document_speakers, direction.groups)
@@ -87,4 +92,4 @@ def _groups(speakers: Sequence[str | None], groups: str) -> tuple[list[str | int
     known = [name for name in speakers if name is not None]
     if len(known) == len(speakers) and len(set(known)) > 1:
         return list(known), f"the {len(set(known)):,} {groups}"
-    return list(range(len(speakers))), "clips, taken as independent,"
+    return list(range(len(speakers))), INDEPENDENT

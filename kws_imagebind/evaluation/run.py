@@ -146,7 +146,7 @@ def validation_of(dataset: Dataset, what: str) -> Dataset:
         DatasetError: the source has no validation split.
         MetricError: the reported clips are among them.
     """
-    check_sibling(dataset, VALIDATION, what)
+    check_sibling(dataset, VALIDATION, what, "; leave that out, or measure a data set with splits: speech-commands")
     found = sibling(dataset, VALIDATION)
     check_other_clips(found, dataset, what)
     return found

@@ -204,6 +204,20 @@ def by_group(found: Retrieval, groups: Sequence[Hashable], level: float = 0.95) 
     return intervals
 
 
+def independent(found: Retrieval, level: float = 0.95) -> dict[str, Interval]:
+    """The mean of each measure, with Wilson's limits for queries that are taken as independent.
+
+    For recall of a single document and for hit rates these are `intervals.wilson`'s own; a measure between 0 and 1
+    varies less than hits and misses of the same mean, so its limits are rather too wide than too narrow.
+    """
+    n = len(found.queries)
+    means = [min(1.0, max(0.0, mean)) for mean in found.means().values()]
+    return {
+        name: Interval(mean, *wilson_at(mean, n, math.inf, level), n, "wilson", level)
+        for name, mean in zip(found.names, means, strict=True)
+    }
+
+
 def by_document_group(
     scores: ArrayLike,
     relevance: ArrayLike,

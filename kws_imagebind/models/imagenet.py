@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kws_imagebind.models.networks import NetworkError
+from kws_imagebind.registry import to_install
 
 
 class ImageNetwork(nn.Module):
@@ -59,9 +60,7 @@ def _backbone(name: str, pretrained: bool) -> nn.Module:
     try:
         import timm
     except ModuleNotFoundError as error:
-        raise NetworkError(
-            f"imagenet:{name} needs timm; install it, or this package with its extra 'imagenet'"
-        ) from error
+        raise NetworkError(f"imagenet:{name} needs timm; {to_install('timm', 'imagenet')}") from error
     if not timm.is_model(name):
         near = (timm.list_models(f"{name}*") or timm.list_models(f"*{name}*"))[:5]
         hint = f"; near to it are {', '.join(near)}" if near else "; timm.list_models() has them all"

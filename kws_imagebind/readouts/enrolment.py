@@ -43,6 +43,7 @@ from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
 from kws_imagebind.text.keywords import check_keywords, label
 
 SUFFIX = ".kws"
+OTHER_FILES = (".csv", ".tsv", ".txt", ".json", ".yaml", ".yml")  # that people write lists of words in
 FORMAT = 1
 # Chosen on training and validation clips of people who said a word several times (docs/vectors.md); 2 and 4 do alike.
 HOLD = 3.0
@@ -395,17 +396,29 @@ def word_scorer(
         average: of several templates.
 
     Raises:
-        EnrolmentError: enrolled words are of another encoder, or their file is damaged.
+        EnrolmentError: enrolled words are of another encoder, their file is damaged, or a file of another kind is
+            named.
         KeywordError, PronunciationError, PromptError: typed words or templates cannot be used.
     """
     if isinstance(words, os.PathLike) or (isinstance(words, str) and words.endswith(SUFFIX)):
         words = Enrolment.load(words)
+    if isinstance(words, str):
+        _check_not_a_file(words)
     if isinstance(words, Enrolment):
         if templates:
             raise EnrolmentError("enrolled words bring their own templates; leave out the templates, or enrol again")
         words.check(encoder)
         return words
     return ZeroShotClassifier(encoder, words, templates, average)
+
+
+def _check_not_a_file(words: str) -> None:
+    """Says that a file of another kind was given for words."""
+    if words.strip().lower().endswith(OTHER_FILES):
+        raise EnrolmentError(
+            f"'{words}' is the name of a file; expected words with commas between, such as 'yes,no', or a file "
+            f"NAME{SUFFIX} that 'kws-imagebind enrol' wrote"
+        )
 
 
 def thresholds_of(scorer: Readout, threshold: float | None = None) -> dict[str, float]:

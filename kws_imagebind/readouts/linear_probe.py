@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from kws_imagebind.readouts.few_shot import LinearReadout
 from kws_imagebind.readouts.support import FewShotError, Support
+from kws_imagebind.registry import to_install
 
 ITERATIONS = 100  # MTEB's max_iter
 
@@ -95,6 +96,6 @@ def _logistic_regression() -> Any:
         from sklearn.linear_model import LogisticRegression
     except ModuleNotFoundError as error:
         raise FewShotError(
-            "logistic regression needs scikit-learn; install it, or this package with its extra 'few-shot'"
+            f"logistic regression needs scikit-learn; {to_install('scikit-learn', 'few-shot')}"
         ) from error
     return LogisticRegression

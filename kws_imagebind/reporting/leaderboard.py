@@ -457,7 +457,8 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
 def _html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     top = "".join(f"<th>{escape(name)}</th>" for name in head)
     body = "\n".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+    frame = '<div class="wide" tabindex="0" role="region" aria-label="table, scrolls sideways">'
+    return f"{frame}<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
 
 
 def _figure(board: Leaderboard, folder: Path) -> tuple[list[Path], str]:
@@ -485,7 +486,13 @@ _PAGE = """<!doctype html>
 body { margin: 0; font: 16px/1.5 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
 main { max-width: 1180px; margin: 0 auto; padding: 24px 16px 48px; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; } img { max-width: 100%; background: white; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+.wide { overflow-x: auto; background:  /* a shadow at the edge beyond which the table goes on */
+  linear-gradient(to right, Canvas 40%, transparent) left / 40px 100% no-repeat local,
+  linear-gradient(to left, Canvas 40%, transparent) right / 40px 100% no-repeat local,
+  linear-gradient(to right, #777b, transparent) left / 16px 100% no-repeat scroll,
+  linear-gradient(to left, #777b, transparent) right / 16px 100% no-repeat scroll; }
+.wide:focus-visible { outline: 2px solid; } ul { overflow-wrap: anywhere; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: 4px 10px; border-bottom: 1px solid #8886; white-space: nowrap; font-size: 14px; }
 td:last-child { white-space: normal; min-width: 12em; } th, td { padding-left: 6px; padding-right: 6px; }
 </style></head><body><main><h1>Leaderboard</h1>

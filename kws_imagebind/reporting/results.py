@@ -149,7 +149,7 @@ class Protocol(Struct, frozen=True, kw_only=True):
     zero_shot: bool | None = None
 
 
-class Card(Struct, frozen=True, kw_only=True):
+class EncoderCard(Struct, frozen=True, kw_only=True):
     """What is known of the encoder."""
 
     name: str | None = None
@@ -176,7 +176,7 @@ class Results(Struct, frozen=True, kw_only=True):
     templates: list[str] = []
     average: str | None = None
     protocol: Protocol | None = None
-    card: Card | None = None
+    card: EncoderCard | None = None
     metrics: Accuracies = Accuracies()
     expected_accuracy: Share | None = None
     kappa: float | None = None

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from kws_imagebind.audio.files import stream_audio
-from kws_imagebind.audio.signal import fit
+from kws_imagebind.audio.signal import AudioError, fit
 from kws_imagebind.encoders.base import Encoder, FrameEncoder
 from kws_imagebind.models.phonebind import BLANK
 from kws_imagebind.spotting.detect import Detector
@@ -62,9 +62,11 @@ def explain(
         at: seconds; only places within half a second are looked at.
 
     Raises:
-        AudioError: the recording cannot be used.
+        AudioError: the recording cannot be used, or ends before `at`.
     """
     heard = detector.listen(path)
+    if at is not None and at > heard.seconds:
+        raise AudioError(f"{path}: lasts {heard.seconds:.1f} s, so nothing is heard at {at:g} s; name an earlier time")
     scores = detector.word_scores(heard)
     scores[torch.from_numpy(heard.levels <= FAINTEST)] = 0
     first, last = (0, len(scores)) if at is None else _around(at, len(scores))

@@ -29,6 +29,7 @@ from kws_imagebind.models.phonebind import SAMPLES, AudioTower, features
 from kws_imagebind.readouts.enrolment import Enrolment, Words, word_scorer
 from kws_imagebind.readouts.fillers import filler_vectors
 from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
+from kws_imagebind.registry import to_install
 from kws_imagebind.spotting.hits import APART, Threshold, thresholds
 from kws_imagebind.spotting.spelling import Speller
 from kws_imagebind.spotting.windows import FAINTEST, HOP, SMOOTHED
@@ -181,7 +182,7 @@ def _onnx() -> Any:
         import onnxruntime  # noqa: F401, checked now, before long work
     except ImportError as error:
         raise EncoderError(
-            f"exporting needs onnx and onnxruntime ({error}); install them with: pip install 'kws-imagebind[export]'"
+            f"exporting needs onnx and onnxruntime ({error}); {to_install('onnx and onnxruntime', 'export')}"
         ) from error
     return onnx
 

@@ -14,16 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from kws_imagebind.cli import main
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
-    try:
-        code = main([str(argument) for argument in arguments])
-    except SystemExit as stop:  # argparse's own
-        code = int(stop.code or 0)
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
+from tests.cli.commands import run
 
 
 @pytest.fixture(autouse=True)
@@ -101,6 +92,22 @@ def test_a_data_set_is_described_and_drawn(capsys: pytest.CaptureFixture[str]) -
     assert "18 clips of 2 words, 9 to 9 a word; 9 speakers, at most 2 clips of one" in out
     found = json.loads(run(capsys, "describe", "--task", "digits", "--json")[1])
     assert found["clips"] == 90 and found["words"]["nine"] == {"clips": 9, "speakers": 9}
+
+
+def test_unknown_speakers_are_said_to_be_unknown(capsys: pytest.CaptureFixture[str], tones: Path) -> None:
+    for path in sorted(tones.glob("*/*.wav")):
+        path.rename(path.with_name(f"take{path.stem[-1]}.wav"))
+    code, out, _ = run(capsys, "describe", "--data", tones)
+    assert code == 0 and out.splitlines()[1].split() == ["1000", "8", "unknown", "33.3", "%"]
+    assert json.loads(run(capsys, "describe", "--data", tones, "--json")[1])["words"]["1000"]["speakers"] == 0
+
+
+def test_a_limit_above_the_clips_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["evaluate", "--keywords", "yes,no", "--quiet", "--json"]
+    code, out, err = run(capsys, *options, "--limit", "1000")
+    assert code == 0 and json.loads(out)["n"] == 18
+    assert "--limit 1,000 is more than the 18 clips that there are, so all of them are measured" in err
+    assert "--limit" not in run(capsys, *options, "--limit", "18")[2]
 
 
 def test_a_folder_is_labelled_as_the_challenge_asks(capsys: pytest.CaptureFixture[str]) -> None:
@@ -313,6 +320,10 @@ WRONG = {
     "'meta' is not available": ["evaluate", "--device", "meta"],
     "no precision 'int2'": ["evaluate", "--precision", "int2"],
     "needs a validation split to choose on": ["evaluate", "--calibrate"],
+    "leave that out, or measure a data set with splits": ["evaluate", "--calibrate", "--data", "words"],
+    "it has no splits; name what to learn from with --support DIR": ["few-shot", "--data", "words"],
+    "'words.csv' is the name of a file; expected words with commas": ["spot", "clip.wav", "--words", "words.csv"],
+    "clip.wav: lasts 1.0 s, so nothing is heard at 99 s": ["spot", "clip.wav", "--words", "yes,no", "--explain", "99"],
     "from 1, got '0'": ["evaluate", "--limit", "0"],
     "invalid choice: 'evalute'": ["evalute"],
     "required: --words": ["spot", "clip.wav"],
@@ -328,6 +339,9 @@ WRONG = {
 def test_bad_input_ends_with_one_clear_line(capsys: pytest.CaptureFixture[str], reason: str) -> None:
     soundfile.write("clip.wav", np.zeros(16_000), 16_000)
     Path("bad").mkdir()
+    for word in ("yes", "no"):
+        Path("words", word).mkdir(parents=True)
+        soundfile.write(f"words/{word}/1.wav", np.random.default_rng(0).normal(0, 0.1, 16_000), 16_000)
     Path("clip.csv").write_text("path\nclip.wav\n")
     for name, row in (("few.csv", "a.wav,lamp,yes"), ("other.csv", "b.wav,yes,yes"), ("bad/few.csv", "a.wav,,yes")):
         Path(name).write_text(f"path,label,prediction\n{row}\n")

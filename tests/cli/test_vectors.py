@@ -8,20 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from kws_imagebind.cli import main
 from kws_imagebind.embeddings.embed import Embeddings
+from tests.cli.commands import run
 
 pytest.importorskip("pyarrow")
 WORDS = "yes,no,up,down"
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
-    try:
-        code = main([str(argument) for argument in arguments])
-    except SystemExit as stop:  # argparse's own
-        code = int(stop.code or 0)
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 @pytest.fixture(autouse=True)
@@ -104,6 +95,8 @@ def test_bad_input_gets_one_line(capsys: pytest.CaptureFixture[str], tables: tup
     Path("text.parquet").write_text("path")
     refused("is not a Parquet file", "probe", "--data", Path("text.parquet"), "--support", learn)
     refused("is a folder; expected the name of a file", "embed", "--output", "report")
+    refused("'clips.npz': a table of embeddings is written as Parquet; name it 'clips.parquet'", "embed", "--output",
+            "clips.npz")  # fmt: skip
 
 
 def test_vectors_of_another_encoder_are_refused(

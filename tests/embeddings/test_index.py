@@ -50,6 +50,26 @@ def test_an_approximate_search_finds_nearly_all_and_says_how_many(kind: Kind) ->
     np.testing.assert_array_equal(found, again)
 
 
+def test_a_check_of_the_place_makes_no_index(tmp_path: Path) -> None:
+    check_place(tmp_path / "made" / "my.index")
+    assert not list((tmp_path / "made").iterdir())
+    (tmp_path / "file.txt").write_text("")
+    with pytest.raises(VectorIndexError, match="is there already and is not an index"):
+        check_place(tmp_path / "file.txt")
+
+
+def test_an_ivf_index_of_few_clips_says_so_itself(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    vectors = unit(20)
+    found = VectorIndex(vectors, "ivf").search(vectors, 1)[1]
+    assert found[:, 0].tolist() == list(range(20))
+    assert [record.message for record in caplog.records] == [
+        "20 clips are too few to divide, so ivf compares with all of them, as --kind exact does"
+    ]
+    assert "WARNING" not in capfd.readouterr().err  # faiss's own
+
+
 @pytest.mark.parametrize("kind", ["exact", "hnsw", "ivf"])
 def test_what_is_loaded_finds_what_was_saved(kind: Kind, tmp_path: Path) -> None:
     index = clip_index(kind)
@@ -84,7 +104,7 @@ def test_an_exact_search_needs_no_faiss(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "faiss", None)
     clip_index().save(tmp_path / "index")
     assert ClipIndex.load(tmp_path / "index").index.search(unit(1), 1)[1] == [[0]]
-    with pytest.raises(VectorIndexError, match=r"needs faiss; install faiss-cpu .* or take --kind exact"):
+    with pytest.raises(VectorIndexError, match=r"needs faiss; install faiss-cpu, .* or take --kind exact"):
         check_place(tmp_path / "new", "hnsw")
 
 

@@ -72,7 +72,7 @@ def test_what_cannot_be_drawn_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MapError, match="all 5 clips are the same"):
         draw_map(np.ones((5, 8)), paths)
     monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
-    with pytest.raises(MapError, match="needs scikit-learn: install it, or this package with its extra 'map'"):
+    with pytest.raises(MapError, match="needs scikit-learn; install scikit-learn, or the extra 'map' of"):
         draw_map(features, paths)
 
 

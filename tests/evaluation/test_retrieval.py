@@ -46,6 +46,29 @@ def test_audio_to_text_at_one_is_the_accuracy(audio: Embeddings, tone_encoder: T
     assert found["text to audio"].chance["recall@5"] == pytest.approx(5 / 24)
 
 
+def test_without_speakers_the_limits_are_those_of_evaluate(audio: Embeddings, tone_encoder: ToneEncoder) -> None:
+    nameless = tuple(replace(each, speaker=None) for each in audio.utterances)
+    audio = replace(audio, utterances=nameless, dataset=replace(audio.dataset, utterances=nameless))
+    for noise in (0.0, 0.6):  # all right, and some
+        moved = torch.randn(audio.features.shape, generator=torch.Generator().manual_seed(0))
+        heard = replace(audio, features=torch.nn.functional.normalize(audio.features + noise * moved, dim=1))
+        text = ZeroShotClassifier(tone_encoder, audio.dataset.keywords)
+        accuracy = evaluate(text(heard), heard).accuracy
+        found = next(each for each in measure_directions(directions(heard, text)) if each.name == "audio to text")
+        recall = found.measures["recall@1"]
+        assert (recall.low, recall.high) == pytest.approx((accuracy.low, accuracy.high))
+        assert recall.n == 24 and recall.method == "wilson"
+
+
+def test_ranks_that_any_order_reaches_are_not_printed(audio: Embeddings, tone_encoder: ToneEncoder) -> None:
+    text = ZeroShotClassifier(tone_encoder, audio.dataset.keywords)
+    found = {each.name: each for each in measure_directions(directions(audio, text))}
+    said = str(found["audio to text"])  # among three words
+    assert "recall@1 " in said and "map " in said
+    assert "@5" not in said and "@10" not in said and "recall@5" in found["audio to text"].measures
+    assert "recall@10" in str(found["text to audio"])  # among 24 clips
+
+
 def test_audio_to_audio_leaves_out_the_query_and_then_its_speaker(audio: Embeddings) -> None:
     alone, apart = directions(audio)
     assert alone.allowed is not None and not alone.allowed.diagonal().any() and alone.allowed.sum() == 24 * 23

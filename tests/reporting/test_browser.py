@@ -5,16 +5,21 @@ With KWS_IMAGEBIND_SCREENSHOTS=DIR each page leaves a picture there.
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import soundfile
+from PIL import Image
 
 from kws_imagebind.embeddings.map import EmbeddingMap
+from kws_imagebind.metrics.intervals import wilson
+from kws_imagebind.reporting.leaderboard import Leaderboard, Row
 from kws_imagebind.reporting.predictions import Prediction
 from kws_imagebind.reporting.report import Report, write_report
 from kws_imagebind.reporting.results import Results, from_dict
@@ -216,4 +221,50 @@ def test_scripts_of_a_table_do_not_run(browser: sync_api.Browser, tmp_path: Path
     (tmp_path / "report.html").write_text(text)
     page.goto((tmp_path / "report.html").as_uri())
     assert page.title() != "taken"
+    page.close()
+
+
+def board() -> Leaderboard:
+    """Three encoders with all that a row can hold."""
+
+    def row(name: str, right: int) -> Row:
+        share = wilson(right, 100)
+        return Row(
+            encoder=name, kind="zero-shot", saw_words=False, accuracy=share, macro=share, pair_eer=share,
+            pair_auc=share, auroc=share, outside=50, parameters=2_900_000, bytes=4_000_000, licence="MIT",
+            trained_on=("LibriSpeech", "other speech"), templates=("{}",), precision="fp32", fingerprint="abc",
+            seconds=0.01, cpu_seconds=0.01, load_seconds=1.0, memory=10**9,
+            hits={str(clip): clip < right for clip in range(100)}, speakers={},
+        )  # fmt: skip
+
+    rows = (row("phonebind", 93), row("clap:laion/larger_clap_general", 40), row("imagebind", 24))
+    return Leaderboard(rows, {"glap": "needs a checkpoint"}, "v2-35", "speech-commands", "", 100, 35, 0, 1)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_leaderboard_on_a_telephone_shows_where_its_tables_go_on(
+    browser: sync_api.Browser, tmp_path: Path, scheme: Literal["light", "dark"]
+) -> None:
+    path = tmp_path / "leaderboard.html"
+    path.write_text(board().page(), encoding="utf-8")
+    page = browser.new_page(viewport={"width": WIDTHS[0], "height": 800}, color_scheme=scheme)
+    page.set_default_timeout(PATIENCE)
+    page.goto(path.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= WIDTHS[0]
+    table = page.locator(".wide").first
+    assert table.evaluate("box => box.scrollWidth > box.clientWidth + 100")
+
+    def edges() -> tuple[float, float]:
+        """How much darker or lighter the left and the right edge are than the page."""
+        image = np.asarray(Image.open(io.BytesIO(table.screenshot())).convert("L")).astype(float)
+        ground = float(np.median(image))
+        return abs(float(np.median(image[:, :3])) - ground), abs(float(np.median(image[:, -3:])) - ground)
+
+    left, right = edges()
+    assert left < 8 and right > 30
+    if "KWS_IMAGEBIND_SCREENSHOTS" in os.environ:
+        page.screenshot(path=Path(os.environ["KWS_IMAGEBIND_SCREENSHOTS"]) / f"leaderboard-{scheme}-390.png")
+    table.evaluate("box => { box.scrollLeft = box.scrollWidth }")
+    left, right = edges()
+    assert left > 30 and right < 8
     page.close()

@@ -21,6 +21,7 @@ from kws_imagebind.audio.signal import AudioError
 from kws_imagebind.datasets.base import DatasetError
 from kws_imagebind.embeddings.executors.parts import ExecutorError, Parts, Tell
 from kws_imagebind.encoders.base import Encoder, EncoderError
+from kws_imagebind.registry import to_install
 
 BLOCKS = 10_000  # at most; with more parts, one task encodes several
 
@@ -150,6 +151,6 @@ def _ray() -> Any:
         import ray.data
     except ModuleNotFoundError as error:
         raise ExecutorError(
-            "--engine ray needs Ray; install ray[data], or this package with its extra 'scale', or take --engine local"
+            f"--engine ray needs Ray; {to_install('ray[data]', 'scale')}, or take --engine local"
         ) from error
     return ray

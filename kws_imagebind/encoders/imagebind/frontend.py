@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kws_imagebind.audio.mel import MelConfig, log_mel
+from kws_imagebind.registry import to_install
 
 MEL = MelConfig()  # Kaldi's own at 16 kHz: 25 ms Hann windows, 10 ms hop, 128 bands
 FRAMES = 204  # of the audio tower's input: 2 s are 198 frames, the rest is padding
@@ -147,7 +148,7 @@ def load_image(path: str | os.PathLike[str]) -> Tensor:
     try:
         from PIL import Image
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("reading images needs Pillow: pip install 'kws-imagebind[vision]'") from error
+        raise ModuleNotFoundError(f"pictures need Pillow; {to_install('pillow', 'vision')}") from error
     with Image.open(path) as file:
         image = file.convert("RGB")
     width, height = image.size

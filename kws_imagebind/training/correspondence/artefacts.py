@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from kws_imagebind.audio.spectrogram import FrontEnd
 from kws_imagebind.metrics.retrieval import NDCG_AT
+from kws_imagebind.registry import to_install
 from kws_imagebind.reporting.pairs_page import PageItem, PageSection, write_pairs_page
 from kws_imagebind.training.correspondence.evaluate import Encoded, directions, pictures
 from kws_imagebind.training.correspondence.localisation import Page
@@ -82,7 +83,7 @@ def draw(folder: Path, figures: dict[str, Callable[[], object]]) -> None:
     except ModuleNotFoundError as error:
         if error.name != "matplotlib":
             raise
-        log.info("no figure was drawn: install matplotlib, or this package with its extra 'plots'")
+        log.info("no figure was drawn: %s", to_install("matplotlib", "plots"))
         return
     for name, make in figures.items():
         save_figure(make(), folder / name)  # type: ignore[arg-type]

@@ -120,7 +120,9 @@ def card(trained: Trained, plan: Plan) -> str:
         f"- Words: {', '.join(network.labels)}",
         f"- Learnt from: {len(splits.training):,} clips ({_speakers(splits.training)}), {source}",
         f"- Epoch {found.epoch} of {len(trained.history)} was chosen on {trained.validation:,} other clips "
-        f"({_speakers(splits.validation)}); {share:.1f} % of them were right, which is no result, because they chose",
+        f"({_speakers(splits.validation)}); {share:.1f} % of them were right (mean of the words "
+        f"{100 * trained.macro_accuracy:.1f} %), which is no result, because they chose",
+        *([f"- Never named on them: {', '.join(trained.never_named)}"] if trained.never_named else []),
         f"- Clips divided: {splits.note}",
         f"- Trained on: {', '.join(network.card.trained_on or ('not recorded',))}",
         f"- Recipe: {recipe.optimiser}, rate {recipe.rate:g} ({recipe.schedule}, {recipe.warmup:g} epochs of warm-up), "

@@ -29,9 +29,10 @@ from tqdm import tqdm
 
 from kws_imagebind.audio.spectrogram import FrontEnd
 from kws_imagebind.files import FileProblem, explaining
+from kws_imagebind.registry import to_install
 from kws_imagebind.training.supervised.augmentation import augment, mask
 from kws_imagebind.training.supervised.clips import Clips
-from kws_imagebind.training.supervised.history import Epoch, write_history
+from kws_imagebind.training.supervised.history import Epoch, divergence, write_history
 from kws_imagebind.training.supervised.recipes import Recipe, TrainingError
 
 
@@ -98,10 +99,7 @@ def check_lightning() -> None:
         TrainingError: it is not installed.
     """
     if pl is None:
-        raise TrainingError(
-            "training needs Lightning; install it with 'pip install lightning', or this package with its extra "
-            "'supervised'"
-        )
+        raise TrainingError(f"training needs Lightning; {to_install('lightning', 'supervised')}")
 
 
 def fit(loop: Loop) -> list[Epoch]:
@@ -301,7 +299,7 @@ class _Learner(pl.LightningModule if pl else nn.Module):  # type: ignore[misc]
         loss = F.cross_entropy(logits, targets, weights)
         if not bool(loss.isfinite()):
             raise TrainingError(
-                f"the loss is not a number after {index} steps of epoch {self.current_epoch + 1}; "
+                f"the loss is not a number in step {index + 1} of epoch {self.current_epoch + 1}; "
                 f"start again with a lower --rate than {self._loop.recipe.rate:g}, in another folder"
             )
         hits = (logits.argmax(1) == targets).float().mean()
@@ -387,6 +385,7 @@ class _Kept(pl.Callback if pl else object):  # type: ignore[misc]
         self.history: list[Epoch] = []
         self._loop = loop
         self._bar: Any = None
+        self._warned = False  # of divergence, once is enough
         self._started = 0.0
         self._before = 0.0  # seconds of this epoch before it was interrupted
 
@@ -417,6 +416,9 @@ class _Kept(pl.Callback if pl else object):  # type: ignore[misc]
         if trainer.is_global_zero:
             write_history(self._loop.folder, self.history)
             self._tell(self.history[-1])
+            if not self._warned and (wrong := divergence(self.history, self._loop.classes)):
+                self._warned = True
+                log.warning(wrong)
 
     def _tell(self, epoch: Epoch) -> None:
         if self._bar is not None:

@@ -116,6 +116,7 @@ def recipe_of(network: str) -> Recipe:
     return Recipe()
 
 
+FEWEST_MELS, MOST_MELS = 16, 128
 STFT = FrontEnd("stft", window=256, hop=128)  # 129 bins, 124 frames
 
 
@@ -127,6 +128,7 @@ def customised(
     patience: int | None = None,
     balance: Balance | None = None,
     front_end: Kind | None = None,
+    mels: int | None = None,
     speed: float | None = None,
     augmented: bool = True,
 ) -> Recipe:
@@ -146,9 +148,20 @@ def customised(
         found = replace(found, warmup=recipe.warmup * epochs / recipe.epochs)
     if front_end is not None and front_end != found.front_end.kind:
         found = replace(found, front_end=STFT if front_end == "stft" else FrontEnd())
+    if mels is not None:
+        found = replace(found, front_end=_banded(found.front_end, mels))
     if speed is not None:
         found = replace(found, augmentation=replace(found.augmentation, speed=speed))
     return found if augmented else replace(found, augmentation=NOTHING)
+
+
+def _banded(front_end: FrontEnd, mels: int) -> FrontEnd:
+    """A front end with another number of mel bands."""
+    if front_end.kind != "log-mel":
+        raise TrainingError(f"--mels {mels} is for log-mels; leave it out with --front-end {front_end.kind}")
+    if not FEWEST_MELS <= mels <= MOST_MELS:
+        raise TrainingError(f"{mels} mel bands; expected {FEWEST_MELS} to {MOST_MELS}")
+    return replace(front_end, mels=mels)
 
 
 def _bc_resnet(tau: float) -> Recipe:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -21,14 +22,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kws_imagebind.audio.spectrogram import FrontEnd
-from kws_imagebind.datasets.base import Dataset
+from kws_imagebind.datasets.base import Dataset, listed
 from kws_imagebind.embeddings.embed import embed
 from kws_imagebind.encoders.base import Encoder, EncoderError, Scorer, resolve_device
 from kws_imagebind.encoders.cards import Card, card_of
 from kws_imagebind.encoders.registry import load_encoder
 from kws_imagebind.encoders.trained import LearntClip, TrainedNetwork, TrainedRun, is_run, unit
-from kws_imagebind.evaluation.guards import CORPUS_NAME, check_disjoint
+from kws_imagebind.evaluation.guards import CORPUS_NAME
 from kws_imagebind.files import make_folder, whole
+from kws_imagebind.metrics.classification import measure
 from kws_imagebind.models.networks import PROBE, Architecture, build
 from kws_imagebind.models.probe import LinearProbe
 from kws_imagebind.text.tasks import SILENCE
@@ -93,12 +95,16 @@ class Trained:
         history: an entry an epoch.
         complexity: of the network.
         validation: clips that chose the epoch.
+        macro_accuracy: the mean of the words' accuracies on them.
+        never_named: words that the network gives none of them.
     """
 
     network: TrainedNetwork
     history: tuple[Epoch, ...]
     complexity: Complexity
     validation: int
+    macro_accuracy: float
+    never_named: tuple[str, ...] = ()
 
     @property
     def best(self) -> Epoch:
@@ -108,8 +114,8 @@ class Trained:
         found = self.best
         return (
             f"{self.network.name}: epoch {found.epoch} of {len(self.history)} is the best, with "
-            f"{100 * found.validation_accuracy:.1f} % of the {self.validation:,} validation clips right, which chose "
-            f"it and so are no result\n{self.complexity}"
+            f"{100 * found.validation_accuracy:.1f} % of the {self.validation:,} validation clips right (mean of the "
+            f"words {100 * self.macro_accuracy:.1f} %), which chose it and so are no result\n{self.complexity}"
         )
 
 
@@ -134,9 +140,9 @@ def train(plan: Plan, progress: bool = False) -> Trained:
         progress: whether to show on stderr how it goes.
 
     Raises:
-        TrainingError: Lightning is not installed, the folder holds another training, or this one cannot go on.
+        TrainingError: Lightning is not installed, the folder holds another training, this one cannot go on, or a
+            validation clip is a copy of a training clip.
         NetworkError, EncoderError, AudioError, FileProblem: as their causes say.
-        MetricError: a clip is in two of the parts.
     """
     from kws_imagebind.training.supervised.loop import Loop, check_lightning, fit  # Lightning takes seconds to import
 
@@ -145,7 +151,7 @@ def train(plan: Plan, progress: bool = False) -> Trained:
     _begin(plan)
     torch.manual_seed(plan.seed)
     material = _probed(plan, progress) if plan.network.partition(":")[0] == PROBE else _heard(plan, progress)
-    check_disjoint(material.training.identities, material.validation.identities, "what the network learnt")
+    _check_copies(material)
     recipe, labels = plan.chosen, plan.splits.labels
     history = fit(
         Loop(
@@ -166,7 +172,23 @@ def train(plan: Plan, progress: bool = False) -> Trained:
             progress=progress,
         )
     )
+    if not math.isfinite(best(history).validation_loss):
+        raise TrainingError(
+            f"no epoch has a finite validation loss; start again with a lower --rate than {recipe.rate:g}, in another "
+            "folder"
+        )
     return _finish(plan, material, history)
+
+
+def _check_copies(material: _Material) -> None:
+    """Refuses validation clips whose very recording trains, under whatever name."""
+    learnt = {each.content for each in material.training.identities}
+    copies = sum(each.content in learnt for each in material.validation.identities)
+    if copies:
+        raise TrainingError(
+            f"{copies:,} of the {len(material.validation):,} validation clips are copies of training clips, so they "
+            "cannot choose; take the copies out of --data or --more"
+        )
 
 
 def _check_devices(plan: Plan) -> None:
@@ -223,12 +245,27 @@ def _heard(plan: Plan, progress: bool) -> _Material:
     front_end, splits = plan.chosen.front_end, plan.splits
     architecture = Architecture(plan.network, len(splits.labels), front_end.shape, plan.frozen)
     network = build(architecture, plan.pretrained)  # before any clip is decoded, for it may fail
+    _check_shape(network, architecture)
     training = decoded(splits.training, front_end, plan.cache, progress)
     validation = decoded(splits.validation, front_end, plan.cache, progress)
     noise = noise_of(splits.training, front_end.sample_rate, front_end.seconds)
     if noise is None and plan.chosen.augmentation.noise:
         log.info("there is no background noise beside the training clips, so none is added to them")
     return _Material(network, architecture, training, validation, _standardised(front_end, training), noise)
+
+
+def _check_shape(network: nn.Module, architecture: Architecture) -> None:
+    """Says that a network, which halves spectrograms on its way, cannot take those of this shape."""
+    bands, frames = architecture.shape
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, 1, bands, frames))
+    except RuntimeError as error:
+        raise TrainingError(
+            f"{architecture.name} cannot take spectrograms of {bands} bands and {frames} frames; choose other --mels, "
+            "such as 40 or 80, or leave --mels and --front-end out"
+        ) from error
+    network.train()
 
 
 def _standardised(front_end: FrontEnd, training: Clips) -> FrontEnd:
@@ -266,7 +303,7 @@ def _finish(plan: Plan, material: _Material, history: Sequence[Epoch]) -> Traine
     """Writes the run."""
     splits, network = plan.splits, material.network
     cost = complexity(network, material.architecture, history)
-    found = best(history)
+    found, macro, never = best(history), *_validated(material, splits.labels)
     run = TrainedRun(
         network=plan.network,
         labels=splits.labels,
@@ -287,13 +324,32 @@ def _finish(plan: Plan, material: _Material, history: Sequence[Epoch]) -> Traine
             "best_epoch": found.epoch,
             "epochs": len(history),
             "validation_accuracy": found.validation_accuracy,
+            "validation_macro_accuracy": macro,
+            "never_named": list(never),
             "complexity": cost.as_dict(),
         },
     )
     middles = _middles(network, material, len(splits.labels))
     run.save(plan.output, network, middles, _learnt(splits, material))
     ready = TrainedNetwork.from_folder(plan.output, plan.device)
-    return Trained(ready, tuple(history), cost, len(material.validation))
+    if never:
+        log.warning(
+            "the network never names %s on the %s validation clips; more clips of %s, more epochs or --balance help",
+            listed(never), f"{len(material.validation):,}", "it" if len(never) == 1 else "them",
+        )  # fmt: skip
+    return Trained(ready, tuple(history), cost, len(material.validation), macro, never)
+
+
+def _validated(material: _Material, labels: Sequence[str]) -> tuple[float, tuple[str, ...]]:
+    """The mean of the words' accuracies on the validation clips, and the words that none of these is taken for."""
+    found, clips = [], material.validation
+    with torch.no_grad():
+        for start in range(0, len(clips), BATCH):
+            rows, _ = clips.batch(list(range(start, min(start + BATCH, len(clips)))))
+            found.append(material.network(_fast(material.front_end(rows)) if material.front_end else rows).float())
+    metrics = measure(torch.cat(found), torch.from_numpy(clips.targets))
+    named = metrics.confusion.sum(0).tolist()
+    return metrics.macro_accuracy.estimate, tuple(word for word, n in zip(labels, named, strict=True) if not n)
 
 
 def _card(plan: Plan, material: _Material, cost: Complexity) -> Card:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -83,10 +85,13 @@ def test_choices_that_make_no_sense_get_a_sentence() -> None:
     for choice, message in (
         ({"rate": -1.0}, "a rate above 0"),
         ({"speed": 2.0}, "a speed of 2"),
+        ({"mels": 400}, "400 mel bands; expected 16 to 128"),
+        ({"mels": 40, "front_end": "stft"}, "--mels 40 is for log-mels; leave it out with --front-end stft"),
         ({"batch": 1}, "2 clips in"),
         ({"balance": "some"}, "unknown balance 'some'; available: none, weights, sampling"),
     ):
         with pytest.raises(TrainingError, match=message):
             customised(recipe_of("residual"), **choice)  # type: ignore[arg-type]
     assert customised(recipe_of("residual"), front_end="stft").front_end.shape == (129, 124)
+    assert customised(recipe_of("residual"), mels=32).front_end == replace(recipe_of("residual").front_end, mels=32)
     assert customised(recipe_of("residual"), augmented=False).augmentation == NOTHING

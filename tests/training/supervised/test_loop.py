@@ -14,7 +14,7 @@ from kws_imagebind.audio.spectrogram import FrontEnd
 from kws_imagebind.models.networks import Architecture, build
 from kws_imagebind.training.supervised.clips import Clips
 from kws_imagebind.training.supervised.complexity import complexity
-from kws_imagebind.training.supervised.history import Epoch, best, read_history, write_history
+from kws_imagebind.training.supervised.history import Epoch, best, divergence, read_history, write_history
 from kws_imagebind.training.supervised.recipes import NOTHING, Recipe
 
 pytest.importorskip("lightning", reason="training needs the extra 'supervised'")
@@ -103,6 +103,21 @@ def test_the_history_is_kept_and_the_first_best_epoch_counts(tmp_path: Path) -> 
     write_history(tmp_path, epochs)
     assert [each.epoch for each in read_history(tmp_path)] == [1, 2, 3] and read_history(tmp_path)[0] == epochs[0]
     assert best(epochs).epoch == 2
+
+
+@pytest.mark.parametrize(
+    ("losses", "validation", "wrong"),
+    [
+        ([1.2, 1.3, 0.9], 0.9, None),  # never learnt before, and close to guessing
+        ([0.5, 0.9], 0.9, None),
+        ([0.5, 1.2], 0.9, "epoch 2 diverged: its training loss is 1.2, where guessing among 3 words has 1.1"),
+        ([40.0], 0.9, "epoch 1 diverged: its training loss is 40.0"),
+        ([0.5, 0.5], float("nan"), "epoch 2 diverged: its validation loss is not a finite number"),
+    ],
+)
+def test_an_epoch_that_diverges_is_named(losses: list[float], validation: float, wrong: str | None) -> None:
+    found = divergence([Epoch(n, loss, 0.5, validation, 0.5, 0.1, 1.0) for n, loss in enumerate(losses, 1)], 3)
+    assert found is None if wrong is None else (found or "").startswith(wrong)
 
 
 def test_the_cost_is_counted() -> None:

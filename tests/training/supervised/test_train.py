@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from safetensors.torch import load_file
+from sklearn.metrics import balanced_accuracy_score
 
 from kws_imagebind.audio.signal import AudioError
 from kws_imagebind.audio.spectrogram import FrontEnd
 from kws_imagebind.datasets import Dataset, load_dataset
-from kws_imagebind.datasets.base import Utterance
+from kws_imagebind.datasets.base import Utterance, listed
 from kws_imagebind.embeddings.embed import embed
 from kws_imagebind.encoders.trained import learnt_clips
 from kws_imagebind.evaluation.evaluate import evaluate
@@ -26,12 +29,14 @@ from kws_imagebind.evaluation.run import Run
 from kws_imagebind.files import FileProblem
 from kws_imagebind.metrics.classification import MetricError
 from kws_imagebind.models.networks import NetworkError
+from kws_imagebind.training.supervised.artefacts import card, report
 from kws_imagebind.training.supervised.clips import split
 from kws_imagebind.training.supervised.history import read_history
-from kws_imagebind.training.supervised.recipes import TrainingError
+from kws_imagebind.training.supervised.recipes import TrainingError, customised
 from kws_imagebind.training.supervised.train import Plan, Trained, train
 
 from .conftest import recipe
+from .tones import WORDS, tone
 
 pytest.importorskip("lightning", reason="training needs the extra 'supervised'")
 
@@ -177,8 +182,53 @@ def test_a_folder_goes_on_only_with_what_was_begun(finished: tuple[Trained, Plan
 
 def test_a_loss_that_is_not_a_number_ends_in_one_sentence(tones: Dataset, cache: Path, tmp_path: Path) -> None:
     wild = recipe(rate=1e20, front_end=FrontEnd())
-    with pytest.raises(TrainingError, match=r"the loss is not a number after \d+ steps of epoch \d; start again with"):
+    with pytest.raises(TrainingError, match=r"the loss is not a number in step \d+ of epoch \d; start again with"):
         train(Plan("residual", split(tones), tmp_path / "run", replace(wild, optimiser="sgd", warmup=0.0), cache))
+
+
+def test_an_epoch_that_diverges_and_words_never_named_are_told(
+    tones: Dataset, cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    splits = split(tones)
+    wild = recipe(rate=0.5, epochs=2, front_end=FrontEnd(), optimiser="adam", warmup=0.0)
+    trained = train(Plan("residual", splits, tmp_path / "run", wild, cache))
+    said = [record.message for record in caplog.records]
+    assert sum("diverged: its training loss" in each for each in said) == 1
+    named = embed_logits(trained, splits.validation).argmax(1)
+    silent = [word for index, word in enumerate(splits.labels) if index not in named]
+    assert silent and list(trained.never_named) == silent  # by the network of the folder, read again
+    assert any(each.startswith(f"the network never names {listed(silent)} on the 12") for each in said)
+
+
+def test_the_mean_of_the_words_stands_beside_the_share_of_clips(finished: tuple[Trained, Plan]) -> None:
+    trained, plan = finished
+    clips = plan.splits.validation
+    expected = balanced_accuracy_score(clips.targets, embed_logits(trained, clips).argmax(1))
+    assert trained.macro_accuracy == pytest.approx(expected)
+    assert trained.network.run.details["validation_macro_accuracy"] == pytest.approx(expected)
+    assert f"(mean of the words {100 * expected:.1f} %)" in str(trained)
+    assert f"(mean of the words {100 * expected:.1f} %)" in card(trained, plan)
+
+
+@pytest.mark.parametrize("split_name", ["validation", "testing"])
+def test_a_copy_among_more_training_clips_is_never_reported(
+    tones: Dataset, cache: Path, tmp_path: Path, split_name: str
+) -> None:
+    clips = getattr(split(tones), split_name)
+    copied = clips.utterances[0]
+    for word in tones.labels:  # other voices, and one recording of the split under another name
+        (tmp_path / "more" / word).mkdir(parents=True)
+        soundfile.write(tmp_path / "more" / word / "new_nohash_0.wav", tone(WORDS[word], 99), 16_000)
+    shutil.copy(copied.path, tmp_path / "more" / copied.label / "renamed_nohash_0.wav")
+    more = load_dataset("folder", tmp_path / "more", keywords=tones.keywords)
+    plan = Plan("bc-resnet:1", split(tones, [more]), tmp_path / "run", recipe(epochs=1), cache)
+    if split_name == "validation":
+        with pytest.raises(TrainingError, match="1 of the 12 validation clips are copies of training clips"):
+            train(plan)
+        return
+    found = report(train(plan), plan)
+    assert found.n == len(clips) - 1 and copied.key not in {each.key for each in found.audio.utterances}
+    assert "1 clips left out because the network learnt from them" in found.audio.dataset.note
 
 
 def test_a_full_disk_ends_in_one_sentence_and_leaves_no_finished_run(
@@ -197,6 +247,15 @@ def test_a_full_disk_ends_in_one_sentence_and_leaves_no_finished_run(
     assert not (tmp_path / "run" / "run.json").exists()
 
 
+def test_bands_that_do_not_fit_are_told_before_any_clip_is_read(tones: Dataset, tmp_path: Path) -> None:
+    few = customised(recipe(), mels=16)
+    with pytest.raises(
+        TrainingError, match=r"bc-resnet:1 cannot take spectrograms of 16 bands .*; choose other --mels"
+    ):
+        train(Plan("bc-resnet:1", split(tones), tmp_path / "run", few, tmp_path / "none"))
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_network_that_does_not_exist_is_told_before_any_clip_is_read(tones: Dataset, tmp_path: Path) -> None:
     with pytest.raises(NetworkError, match="did you mean residual"):
         train(Plan("residul", split(tones), tmp_path / "run", recipe(), tmp_path / "none"))
@@ -208,7 +267,7 @@ def test_without_lightning_there_is_one_sentence(
 ) -> None:
     monkeypatch.delitem(sys.modules, "kws_imagebind.training.supervised.loop")
     monkeypatch.setitem(sys.modules, "lightning.pytorch", None)
-    with pytest.raises(TrainingError, match="training needs Lightning; install it with 'pip install lightning'"):
+    with pytest.raises(TrainingError, match="training needs Lightning; install lightning, or the extra 'supervised'"):
         train(Plan("residual", split(tones), tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
