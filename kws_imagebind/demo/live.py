@@ -104,8 +104,7 @@ class Session:
 class Live:
     """The visitors who listen, each with a stream of their own.
 
-    A visitor who stops is forgotten as soon as the next recording starts or the page is left; one who just vanishes,
-    after a minute.
+    A visitor is forgotten who leaves the page, and one who vanished a minute ago or more when the next one comes.
 
     Args:
         encoder: what listens; a `WindowEncoder`.

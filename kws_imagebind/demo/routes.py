@@ -1,4 +1,4 @@
-"""Where the page sends what its microphone hears. Comes with Gradio's FastAPI.
+"""Where the page sends what its microphone hears. It needs FastAPI, which comes with Gradio.
 
 Gradio's own streaming microphone is not used: where an answer takes longer than the time between two blocks, it drops
 blocks without a word, and a word that lies in one is missed. `templates/live.js` sends the next block when the last
