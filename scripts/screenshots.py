@@ -28,7 +28,6 @@ from playwright.sync_api import Browser, Page, Route, sync_playwright
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images"
 NOTEBOOK = ROOT / "KWS-ImageBind.ipynb"
-SPOKEN = ROOT / "sample" / "stop" / "04098292_nohash_0.wav"
 SHARPNESS = 1.5  # pixels of the picture for one of the page
 COLOURS = 256  # of a palette, which these pictures of few colours do not miss
 # Where the heading over the first figure stands, and how far it is from there to the figure's end.
@@ -65,15 +64,14 @@ def notebook(browser: Browser) -> Iterator[Page]:
 
 
 def demo(browser: Browser) -> Iterator[Page]:
-    """The demo after somebody said "stop"."""
+    """The demo after somebody said three words."""
     with served_demo() as address:
-        page = new_page(browser, 1120, 930)
+        page = new_page(browser, 1120, 940)
         page.goto(address)
-        page.get_by_role("button", name="Upload file").click()
-        page.locator("#recording input[type=file]").set_input_files(SPOKEN)
-        page.get_by_label("Words to choose from").fill("stop, go, lamp, kettle, step, top, shop")
+        page.get_by_label("Words to choose from").fill("yes, no, left, right, stop, lamp, kettle")
+        page.get_by_role("button", name="Three words").click()
         page.locator("#spectrogram image").wait_for()
-        page.get_by_text("of 7 words").wait_for()
+        page.get_by_text("3 words found").wait_for()
         page.locator("h1").click()  # so that no field has the focus
         page.wait_for_timeout(500)  # until the waveform is drawn
         yield page

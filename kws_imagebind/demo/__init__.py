@@ -1,4 +1,7 @@
-"""A page to speak to: `answers` works out what it says, `panels` makes HTML of it, `app` shows it with Gradio."""
+"""A page to speak to: `answers` works out what it says, `panels` makes HTML of it, `app` shows it with Gradio.
+
+`verdict` decides what was said, and keeps a session's history; `live` listens, to what `routes` takes from the page.
+"""
 
 from __future__ import annotations
 

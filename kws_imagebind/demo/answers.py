@@ -5,21 +5,26 @@ Every answer is a piece of a page: a result, or one sentence that says what is w
 
 from __future__ import annotations
 
+import io
 import math
 import random
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import soundfile
 
 import kws_imagebind as kws
 from kws_imagebind.audio.files import load_audio
 from kws_imagebind.audio.signal import AudioError
 from kws_imagebind.datasets import Dataset, DatasetError, Utterance
+from kws_imagebind.datasets.sample import sample_folder
 from kws_imagebind.datasets.waveforms import load_utterance
 from kws_imagebind.demo import panels
+from kws_imagebind.demo.verdict import Entry, judge, now
 from kws_imagebind.embeddings.store import CacheError
 from kws_imagebind.encoders import Encoder, EncoderError
 from kws_imagebind.encoders.base import VariantEncoder
@@ -40,6 +45,16 @@ KEPT_MINUTES = 15  # that an upload may be played again
 BATCH = 16  # clips between two steps of the progress bar
 SHOWN = 12  # words of a ranking; the rest is folded
 SHOWN_OF_A_CLIP = 5
+
+# Words of the sample; without any, a second of white noise.
+EXAMPLES: dict[str, tuple[str, ...]] = {
+    "One word": ("stop",),
+    "Three words": ("yes", "left", "stop"),
+    "Other word": ("marvin",),
+    "Noise": (),
+}
+EXAMPLE_SPEAKER = "04098292"
+EXAMPLE_RATE = 16_000  # hertz, of the sample
 
 VISITORS_ERRORS = (
     AudioError,
@@ -89,6 +104,20 @@ def words_of(text: str) -> tuple[str, ...]:
     return check_keywords(words)
 
 
+class Answer(NamedTuple):
+    """What "Your voice" shows.
+
+    Attributes:
+        panel: HTML.
+        spectrogram: HTML, "" if there is none.
+        entry: for the history; None where nothing was heard.
+    """
+
+    panel: str
+    spectrogram: str = ""
+    entry: Entry | None = None
+
+
 @dataclass(frozen=True)
 class Answers:
     """Everything the page can be asked. All visitors share it, and it keeps nothing of theirs.
@@ -111,21 +140,21 @@ class Answers:
     lots: random.Random = field(default_factory=random.Random, compare=False)
     enrolled: Enrolment | None = None
 
-    def spot(self, recording: str | None, words: str) -> tuple[str, str]:
-        """The words ranked for a recording, and its spectrogram.
+    def spot(self, recording: str | None, words: str) -> Answer:
+        """What was said in a recording, and its spectrogram.
 
         Args:
             recording: path of a file, or None while there is none.
             words: the list as it was typed.
         """
         if recording is None:
-            return panels.hint("Record or upload a word to see the ranking here."), ""
+            return Answer(panels.hint("Record or upload a word, or try an example, to see the answer here."))
         spectrogram = ""
         try:
             spectrogram = self._spectrogram(recording)
-            return self._ranking(recording, words), spectrogram
+            return self._answer(recording, words_of(words), spectrogram)
         except VISITORS_ERRORS as error:
-            return panels.notice(sentence(error)), spectrogram
+            return Answer(panels.notice(sentence(error)), spectrogram)
 
     def draw(self) -> tuple[tuple[int, np.ndarray] | None, str, str]:
         """A random clip of the data set to play, as (hertz, int16 samples), what was heard, and its spectrogram."""
@@ -176,13 +205,11 @@ class Answers:
         rate = self.encoder.sample_rate
         return panels.spectrogram(load_audio(recording, rate, MAX_SECONDS), rate)
 
-    def _ranking(self, recording: str, words: str) -> str:
-        keywords = words_of(words)
-        if self.enrolled:
-            ranked = kws.spot(recording, self.enrolled.chosen(keywords, self.encoder), self.encoder)
-        else:
-            ranked = kws.spot(recording, keywords, self.encoder, self.templates, self.average)
-        return panels.ranking(ranked, self._said(keywords, ranked[:SHOWN]), SHOWN)
+    def _answer(self, recording: str, keywords: Sequence[str], spectrogram: str) -> Answer:
+        scorer = self.enrolled.chosen(keywords, self.encoder) if self.enrolled else self._scorer(keywords)
+        verdict = judge(recording, scorer, self.encoder)
+        panel = panels.ranking(verdict, self._said(keywords, verdict.ranked[:SHOWN]), SHOWN)
+        return Answer(panel, spectrogram, Entry(recording, now(), verdict, tuple(scorer.labels)))
 
     def _heard(self, utterance: Utterance) -> str:
         audio = kws.embed(self.encoder, replace(self.dataset, utterances=(utterance,)), self.cache)
@@ -198,6 +225,25 @@ class Answers:
         shown = {word for word, _ in ranked}
         texts = {label(keyword): spoken(keyword) for keyword in keywords if label(keyword) in shown}
         return {word: " or ".join(self.encoder.variants(text)) for word, text in texts.items()}
+
+
+def example(name: str) -> tuple[str, bytes]:
+    """A recording of `EXAMPLES` to try, from the bundled sample: the name of a file, and a WAV's bytes.
+
+    Raises:
+        DatasetError: this installation lacks the sample.
+    """
+    rate, pause = EXAMPLE_RATE, np.zeros(EXAMPLE_RATE // 2, np.float32)
+    sound = (0.05 * np.random.default_rng(0).standard_normal(rate)).astype(np.float32)
+    words = [
+        soundfile.read(sample_folder() / word / f"{EXAMPLE_SPEAKER}_nohash_0.wav", dtype="float32")[0]
+        for word in EXAMPLES[name]
+    ]
+    if words:
+        sound = np.concatenate([pause, *(part for word in words for part in (word, pause))]) if words[1:] else words[0]
+    wav = io.BytesIO()
+    soundfile.write(wav, sound, rate, format="WAV", subtype="PCM_16")
+    return f"{name}.wav", wav.getvalue()
 
 
 def _is_whole(number: float | None) -> bool:

@@ -7,29 +7,38 @@ anyone, so the demo works without a network.
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import os
 import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.http_server import ServerFailedToStartError
+from gradio.processing_utils import save_bytes_to_cache
 
 from kws_imagebind.demo import DemoError, panels
-from kws_imagebind.demo.answers import KEPT_MINUTES, MAX_BYTES, MAX_SECONDS, Answers
+from kws_imagebind.demo.answers import EXAMPLES, KEPT_MINUTES, MAX_BYTES, MAX_SECONDS, Answers, example
+from kws_imagebind.demo.live import Live
+from kws_imagebind.demo.routes import add_routes
+from kws_imagebind.demo.verdict import Entry, as_csv, is_calibrated, remembered
 from kws_imagebind.encoders import Encoder
 from kws_imagebind.encoders.cards import card_of
+from kws_imagebind.encoders.confidence import THRESHOLD
 from kws_imagebind.reporting.page import marks_script
 from kws_imagebind.text.tasks import COMMANDS, DIGITS, SPEECH_COMMANDS_WORDS
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-STYLE = Path(__file__).parent / "templates" / "demo.css"
+TEMPLATES = Path(__file__).parent / "templates"
+STYLE, LAYOUT = TEMPLATES / "demo.css", TEMPLATES / "layout.css"
+SCRIPTS = (TEMPLATES / "words.js", TEMPLATES / "live.js")
 FONTS = ("system-ui", "Segoe UI", "Roboto", "DejaVu Sans", "sans-serif")
 FIXED_FONTS = ("ui-monospace", "Consolas", "DejaVu Sans Mono", "monospace")
 LISTS = {
@@ -38,9 +47,8 @@ LISTS = {
     "All 35": SPEECH_COMMANDS_WORDS,
     "Kitchen": ("lamp", "kettle", "window", "fridge", "spoon", "open the door"),
 }
-# Gradio puts a prefix before the selectors of a style sheet that makes those within "@media" match nothing.
-STILL = "@media (prefers-reduced-motion: reduce) { * { animation: none !important; transition: none !important; } }"
 VISITORS = 4  # whose recordings are ranked at the same time; others wait in a queue
+SESSION = 3600  # s that a history stays without a new recording
 FAULT = "This is a fault of the demo, not yours. The terminal that runs it shows the details."
 # Okabe and Ito's blue, from the lightest to the darkest.
 BLUE = gr.themes.Color(
@@ -51,8 +59,13 @@ BLUE = gr.themes.Color(
 log = logging.getLogger(__name__)
 
 
-def build(answers: Answers) -> gr.Blocks:
-    """The page, not yet served."""
+def build(answers: Answers, listens: bool) -> gr.Blocks:
+    """The page, not yet served.
+
+    Args:
+        answers: what it says.
+        listens: whether it has a tab that listens.
+    """
     with gr.Blocks(title="KWS-ImageBind demo", analytics_enabled=False, delete_cache=(60, 60 * KEPT_MINUTES)) as page:
         introduction = escape(_introduction(answers.encoder))
         gr.HTML(
@@ -60,11 +73,17 @@ def build(answers: Answers) -> gr.Blocks:
             padding=False,
         )
         with gr.Tab("Your voice"):
-            _voice(answers)
+            voice = _voice(answers)
+        lists = [voice.listed]
+        if listens:
+            with gr.Tab("Live"):
+                lists.append(_live(answers))
         with gr.Tab("A random clip"):
             _random_clip(answers)
         with gr.Tab("Statistics"):
             _statistics(answers)
+        _share_words(page, lists)  # before what answers, on which the page would wait
+        _answer_voice(answers, voice)
     return page
 
 
@@ -75,9 +94,66 @@ def _introduction(encoder: Encoder) -> str:
     return f"{text} List any words: it does not have to be trained on them. That is what zero-shot means."
 
 
-def _voice(answers: Answers) -> None:
-    with gr.Row():
-        with gr.Column(scale=5):
+@dataclass
+class _WordList:
+    """A list of words that a visitor types, with buttons that fill it in."""
+
+    box: gr.Textbox
+    buttons: list[tuple[gr.Button, Sequence[str]]]
+
+
+def _word_list(answers: Answers, name: str) -> _WordList:
+    box = gr.Textbox(
+        ", ".join(answers.enrolled.labels if answers.enrolled else COMMANDS),
+        label="Words to choose from" if name == "words" else "Words to listen for",
+        info="Any English words or short phrases, separated by commas. To set a pronunciation: kettle=/K EH T AH L/",
+        lines=2,
+        max_lines=8,
+        elem_id=name,
+    )
+    with gr.Row(elem_classes="lists"):
+        return _WordList(box, [(gr.Button(each, size="sm", min_width=60), listed) for each, listed in LISTS.items()])
+
+
+def _share_words(page: gr.Blocks, lists: Sequence[_WordList]) -> None:
+    """All tabs have the same list, and so has the address."""
+    boxes: list[Any] = [each.box for each in lists]
+    quiet: dict[str, Any] = {"fn": None, "show_progress": "hidden", "api_visibility": "private"}
+
+    def every(words: str) -> str:
+        return f"[{', '.join([words] * len(boxes))}]" if len(boxes) > 1 else words
+
+    page.load(**quiet, inputs=boxes[:1], outputs=boxes, js=f"(w) => {{ w = kwsWords.read(w); return {every('w')}; }}")
+    for each in lists:
+        others = [box for box in boxes if box is not each.box]
+        js = f"(words) => kwsWords.typed('{each.box.elem_id}', words)"
+        each.box.change(**quiet, inputs=[each.box], outputs=others or None, js=js)
+        for button, listed in each.buttons:
+            words = json.dumps(", ".join(listed))
+            button.click(
+                **quiet,
+                inputs=None,
+                outputs=boxes,
+                js=f"() => {{ const w = kwsWords.keep({words}); return {every('w')}; }}",
+            )
+
+
+@dataclass
+class _Voice:
+    """The parts of "Your voice"."""
+
+    recording: gr.Audio
+    examples: dict[str, gr.Button]
+    ranking: gr.HTML
+    listed: _WordList
+    spectrogram: gr.HTML
+    past: gr.HTML
+    download: gr.DownloadButton
+
+
+def _voice(answers: Answers) -> _Voice:
+    with gr.Row(elem_classes="voice"):
+        with gr.Column(elem_classes="ask"):
             recording = gr.Audio(
                 sources=["microphone", "upload"],
                 type="filepath",
@@ -85,40 +161,90 @@ def _voice(answers: Answers) -> None:
                 buttons=[],
                 elem_id="recording",
             )
-            words = gr.Textbox(
-                ", ".join(answers.enrolled.labels if answers.enrolled else COMMANDS),
-                label="Words to choose from",
-                info="Any English words or short phrases, separated by commas. To set a pronunciation: "
-                "kettle=/K EH T AH L/",
-                lines=3,
-                max_lines=8,
-                elem_id="words",
-            )
-            with gr.Row(elem_classes="lists"):
-                buttons = [(gr.Button(name, size="sm", min_width=90), listed) for name, listed in LISTS.items()]
+            with gr.Row(elem_classes="lists", elem_id="examples"):
+                gr.HTML("<span class='kws-small'>Try</span>", padding=False)
+                examples = {name: gr.Button(name, size="sm", min_width=60) for name in EXAMPLES}
+        with gr.Column(elem_classes="answer"):
+            ranking = gr.HTML(answers.spot(None, "").panel, elem_id="ranking", padding=False)
+        with gr.Column(elem_classes="words"):
+            listed = _word_list(answers, "words")
             gr.HTML(
                 "<p class='kws-small'>Recordings are kept in a temporary folder on the computer that runs this demo, "
                 f"and deleted after {KEPT_MINUTES} minutes.</p>",
                 padding=False,
             )
-        with gr.Column(scale=6):
-            ranking = gr.HTML(answers.spot(None, "")[0], elem_id="ranking", padding=False)
+        with gr.Column(elem_classes="more"):
             spectrogram = gr.HTML(elem_id="spectrogram", padding=False)
-    shown: dict[str, Any] = {
-        "fn": _guarded(answers.spot),
-        "inputs": [recording, words],
-        "outputs": [ranking, spectrogram],
-        "show_progress": "hidden",
-        "concurrency_limit": VISITORS,
-        "concurrency_id": "spot",
-        "trigger_mode": "always_last",
-        "api_visibility": "private",
-    }
-    gr.on([recording.change, words.change], **shown)
-    for button, listed in buttons:
+            past = gr.HTML(elem_id="history", padding=False)
+            download = gr.DownloadButton(
+                "Download this session (CSV)", size="sm", elem_id="download", visible=False, interactive=True
+            )
+    return _Voice(recording, examples, ranking, listed, spectrogram, past, download)
+
+
+def _answer_voice(answers: Answers, voice: _Voice) -> None:
+    history = gr.State([], time_to_live=SESSION)
+
+    def answer(recording: str | None, words: str, history: list[Entry]) -> Any:
+        found = answers.spot(recording, words)
+        if found.entry is None:
+            return found.panel, found.spectrogram, history, gr.skip(), gr.skip()
+        history = remembered(history, found.entry)
+        table = gr.DownloadButton(value=_file("heard.csv", as_csv(history), voice.download), visible=True)
+        return found.panel, found.spectrogram, history, panels.history(history), table
+
+    gr.on(
+        [voice.recording.change, voice.listed.box.change],
+        _guarded(answer),
+        [voice.recording, voice.listed.box, history],
+        [voice.ranking, voice.spectrogram, history, voice.past, voice.download],
+        show_progress="hidden",
+        concurrency_limit=VISITORS,
+        concurrency_id="spot",
+        trigger_mode="always_last",
+        api_visibility="private",
+    )
+    for name, button in voice.examples.items():
         button.click(
-            functools.partial(", ".join, listed), None, words, api_visibility="private", show_progress="hidden"
+            _guarded(lambda name=name: _file(*example(name), voice.recording)),
+            None,
+            voice.recording,
+            show_progress="hidden",
+            api_visibility="private",
         )
+
+
+def _file(name: str, data: bytes, component: Any) -> str:
+    """A file that a component can show, in the folder whose files Gradio deletes in time."""
+    return save_bytes_to_cache(data, name, component.GRADIO_CACHE)
+
+
+def _live(answers: Answers) -> _WordList:
+    """The tab that `live.js` and `routes` bring to life."""
+    first = panels.hint("Press Start and say one of the words. A hit comes about a second after it.")
+    with gr.Row(elem_classes="voice"):
+        with gr.Column(elem_classes="ask"):
+            gr.HTML(panels.start_button(), padding=False)
+        with gr.Column(elem_classes="answer"):
+            gr.HTML(f"<div id='live-panel'>{first}</div>", elem_id="live", padding=False)
+        with gr.Column(elem_classes="words"):
+            gr.Slider(
+                0.05,
+                0.95,
+                THRESHOLD,
+                step=0.05,
+                label="Threshold",
+                info="The least score of a hit. A higher one gives fewer false alarms and misses more words.",
+                elem_id="threshold",
+                buttons=[],
+            )
+            listed = _word_list(answers, "live-words")
+            gr.HTML(
+                "<p class='kws-small'>The sound goes to the computer that runs this demo. It keeps the last seconds in "
+                "memory, and nothing when you leave the page.</p>",
+                padding=False,
+            )
+    return listed
 
 
 def _random_clip(answers: Answers) -> None:
@@ -251,9 +377,12 @@ def launch(
     # Gradio asks its own page whether it is up, which must not go through a proxy.
     for name in ("NO_PROXY", "no_proxy"):
         os.environ[name] = ",".join(filter(None, [os.environ.get(name), *LOOPBACK]))
-    page = build(answers).queue(api_open=False)
+    live = None
+    if is_calibrated(answers.encoder):
+        live = Live(answers.encoder, answers.enrolled, answers.templates, answers.average)
+    page = build(answers, live is not None).queue(api_open=False)
     try:
-        _, address, _ = page.launch(
+        app, address, _ = page.launch(
             server_name=host,
             server_port=port,
             inbrowser=browser,
@@ -269,11 +398,13 @@ def launch(
             mcp_server=False,
             enable_monitoring=False,
             theme=theme(),
-            css=STYLE.read_text(encoding="utf-8"),
-            head=f"<script>{marks_script()}</script><style>{STILL}</style>",
+            css=_text(STYLE),
+            head=f"<script>{''.join([marks_script(), *map(_text, SCRIPTS)])}</script><style>{_text(LAYOUT)}</style>",
         )
     except ServerFailedToStartError as error:  # Gradio waits for five seconds
         raise DemoError("the page did not start in time because the machine is busy; try again") from error
+    if live is not None:
+        add_routes(app, live)
     return page, address
 
 
@@ -299,6 +430,10 @@ def serve(answers: Answers, host: str, port: int | None, browser: bool) -> None:
             threading.Event().wait()
         except KeyboardInterrupt:  # the server's thread ends with the process; waiting for it would take seconds
             print()
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
 
 
 def _check_address(host: str, port: int | None) -> None:

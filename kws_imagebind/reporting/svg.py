@@ -33,7 +33,7 @@ def accuracy_bar(interval: Interval, chance: float | None) -> str:
         f'<text x="{_percent(share)}" y="52" class="tick mid">{round(100 * share)} %</text>' for share in QUARTERS
     )
     estimate, low, high = (_percent(value) for value in (interval.estimate, interval.low, interval.high))
-    return _responsive(
+    return responsive(
         58, 22, 22,
         '<rect x="0" y="14" width="100%" height="14" rx="7" class="track"/>'
         f'<rect x="0" y="14" width="{estimate}" height="14" rx="7" class="fill soft"/>'
@@ -75,7 +75,7 @@ def words_figure(
         )
     parts.append(_chance(chance, 4, bottom + 4))
     left = widest([label for _, label in rows]) + 12
-    return _responsive(
+    return responsive(
         bottom + 26, left, 48, "".join(parts), "accuracy of each word with its 95 % interval and number of clips"
     )
 
@@ -277,7 +277,7 @@ def figure(width: float, height: float, content: str, title: str, kind: str = ""
     )
 
 
-def _responsive(height: float, left: float, right: float, content: str, title: str) -> str:
+def responsive(height: float, left: float, right: float, content: str, title: str) -> str:
     """A drawing as wide as the page, whose letters keep their size: widths are percentages, heights pixels.
 
     Args:

@@ -5,6 +5,7 @@ With KWS_IMAGEBIND_SCREENSHOTS=DIR each step leaves a picture there.
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import signal
@@ -63,10 +64,11 @@ class Demo:
 
 @pytest.fixture(scope="module")
 def microphone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the microphone hears, again and again: a clip, and silence after it."""
+    """What the microphone hears, again and again: a clip between silences."""
     path = tmp_path_factory.mktemp("microphone") / "hears.wav"
     samples, rate = soundfile.read(SPOKEN, dtype="int16")
-    soundfile.write(path, np.concatenate([samples, np.zeros(rate // 2, np.int16)]), rate)
+    pause = np.zeros(rate // 2, np.int16)
+    soundfile.write(path, np.concatenate([pause, samples, pause]), rate)
     return path
 
 
@@ -141,13 +143,15 @@ def test_a_word_that_is_spoken_comes_first(demo: Demo) -> None:
     # The recorder's own clock, so that the clip is heard whole however slow the machine is.
     page.locator("#recording").get_by_text(re.compile(r"^0:0[2-9]$")).first.wait_for()
     page.locator("#recording button.stop-button").click()
-    expect_best(demo, "stop")
+    # Longer than a window, so it is searched: the word is there once or more often.
+    sync_api.expect(page.locator("#ranking .best strong")).to_have_text(re.compile("^stop(, stop)*$"))
     page.locator("#spectrogram image").wait_for()
     assert page.locator("#ranking .bars li").count() == 10
+    assert page.locator("#ranking .timeline rect").count() == page.locator("#ranking tbody tr").count() >= 1
     demo.picture("recorded")
-    # The ranking follows the list while it is edited.
-    page.get_by_label("Words to choose from").fill("stopped, step, kettle=/S T AA P/")
-    expect_best(demo, "kettle")
+    # The answer follows the list while it is edited.
+    page.get_by_label("Words to choose from").fill("kettle=/S T AA P/, lamp")
+    sync_api.expect(page.locator("#ranking .best strong")).to_have_text(re.compile("^kettle(, kettle)*$"))
     page.get_by_role("button", name="Digits").click()
     sync_api.expect(page.locator("#ranking .bars li")).to_have_count(10)
     sync_api.expect(page.get_by_label("Words to choose from")).to_have_value(re.compile("^zero, one"))
@@ -176,6 +180,100 @@ def test_an_upload_is_ranked_and_bad_input_gets_a_sentence(demo: Demo, tmp_path:
     page.locator("#recording input[type=file]").set_input_files(tmp_path / "silent.wav")
     sync_api.expect(page.locator("#ranking")).to_contain_text("only silence")
     assert "Traceback" not in page.content()
+
+
+def test_examples_have_a_timeline_none_of_these_a_history_and_a_download(demo: Demo) -> None:
+    page = demo.page
+    page.set_viewport_size({"width": 390, "height": 844})
+    best = page.locator("#ranking .best")
+    for example, answer in (("One word", "stop"), ("Three words", "yes, left, stop"), ("Noise", "None of these")):
+        page.get_by_role("button", name=example, exact=True).click()
+        expect_best(demo, answer)
+        page.locator("#spectrogram image").wait_for()
+        demo.picture(f"phone-{example.split()[0]}")
+        # The answer is in view on a telephone, and nobody has scrolled.
+        box = best.bounding_box()
+        assert box is not None and page.evaluate("document.scrollingElement.scrollTop") == 0
+        assert box["y"] >= 0 and box["y"] + box["height"] <= 844, example
+        assert page.evaluate("document.scrollingElement.scrollWidth") <= 390
+        if example == "Three words":
+            assert page.locator("#ranking .timeline rect").count() == page.locator("#ranking tbody tr").count() == 3
+    rows = page.locator("#history tbody tr")
+    sync_api.expect(rows).to_have_count(3)
+    assert [row.locator("td").nth(2).inner_text() for row in rows.all()] == ["none of these", "yes, left, stop", "stop"]
+    with page.expect_download() as download:
+        page.locator("#download").click()
+    table = list(csv.DictReader(Path(download.value.path()).read_text().splitlines()))
+    assert [row["word"] for row in table] == ["stop", "yes", "left", "stop", "none of these"]
+    assert download.value.suggested_filename == "heard.csv"
+
+
+def test_the_address_keeps_the_words_for_all_tabs(demo: Demo) -> None:
+    def opened(address: str) -> sync_api.Page:
+        page = demo.page.context.new_page()  # and not a reload, of whose broken connections Gradio complains
+        demo.watch(page)
+        page.goto(address)
+        return page
+
+    page = opened(f"{demo.address}?words=lamp,tea%20pot&__theme=light")
+    mine, live = page.locator("#words textarea"), page.locator("#live-words textarea")
+    sync_api.expect(mine).to_have_value("lamp,tea pot")
+    mine.fill("stop, kettle=/K EH T AH L/;<b>")
+    page.wait_for_url(re.compile(r"[?&]words=stop,kettle"))
+    page.get_by_role("tab", name="Live").click()
+    sync_api.expect(live).to_have_value("stop, kettle=/K EH T AH L/;<b>")
+    live.fill("window")
+    page.wait_for_url(re.compile(r"__theme=light&words=window$"))
+    page.get_by_role("button", name="Digits").locator("visible=true").click()
+    page.wait_for_url(re.compile(r"words=zero,one"))
+    again = opened(page.url)
+    sync_api.expect(again.locator("#words textarea")).to_have_value(re.compile("^zero,one"))
+    sync_api.expect(demo.page.locator("#words textarea")).to_have_value(re.compile("^yes, no"))
+
+
+def test_live_hears_a_word_as_it_is_said(demo: Demo) -> None:
+    page = demo.page
+    demo.open("Live")
+    page.locator("#live-words textarea").fill("stop, lamp, window")
+    demo.picture("live-before")
+    page.locator("#listen").click()
+    panel = page.locator("#live-panel")
+    first = panel.locator("tbody tr").last
+    first.wait_for()
+    assert [first.locator("td").nth(2).inner_text(), panel.locator(".best strong").inner_text()] == ["stop", "stop"]
+    assert float(first.locator("td").nth(3).inner_text()) >= 0.5
+    assert panel.locator(".bars li").count() == 3 and panel.locator(".meter").count() == 1
+    demo.picture("live")
+    page.locator("#live-words textarea").fill("stop, !!!")
+    sync_api.expect(panel.locator("[role=alert]")).to_contain_text("'!!!' cannot be pronounced")
+    sync_api.expect(panel.locator("[role=alert]")).to_contain_text("Listening goes on")
+    page.locator("#listen").click()
+    sync_api.expect(page.locator("#listen")).to_have_text("Start")
+    sync_api.expect(panel.locator(".state")).to_contain_text("Stopped")
+    heard = panel.locator("tbody tr").count()
+    with page.expect_download() as download:
+        panel.get_by_role("link", name="Download the hits").click()
+    table = list(csv.DictReader(Path(download.value.path()).read_text().splitlines()))
+    assert {row["word"] for row in table} == {"stop"} and len(table) == heard >= 1
+    page.set_viewport_size({"width": 390, "height": 844})
+    demo.picture("live-phone")
+    box = panel.locator(".best").bounding_box()
+    assert box is not None and box["y"] + box["height"] <= 844
+    # Once more, from the beginning.
+    page.locator("#live-words textarea").fill("window")
+    page.locator("#listen").click()
+    sync_api.expect(panel).to_contain_text("nothing heard yet")
+    page.locator("#listen").click()
+
+
+def test_live_says_that_the_browser_does_not_allow_the_microphone(demo: Demo) -> None:
+    page = demo.page
+    refuse = "() => Promise.reject(new DOMException('', 'NotAllowedError'))"
+    page.evaluate(f"() => {{ navigator.mediaDevices.getUserMedia = {refuse}; }}")
+    demo.open("Live")
+    page.locator("#listen").click()
+    sync_api.expect(page.locator("#live-panel [role=alert]")).to_contain_text("does not allow the microphone")
+    assert page.locator("#listen").inner_text() == "Start"
 
 
 def test_a_random_clip_shows_its_word_and_what_was_heard(demo: Demo) -> None:
@@ -218,7 +316,7 @@ def test_the_page_stands_in_the_middle_and_shows_its_tabs(demo: Demo, width: int
     page = demo.page
     page.set_viewport_size({"width": width, "height": 900})
     demo.picture(f"voice-{width}")
-    for tab in ("Your voice", "A random clip", "Statistics"):
+    for tab in ("Your voice", "Live", "A random clip", "Statistics"):
         sync_api.expect(page.get_by_role("tab", name=tab)).to_be_visible()
     box = page.locator("main").bounding_box()
     assert box is not None and abs(box["x"] - (width - box["x"] - box["width"])) <= 2
@@ -248,10 +346,10 @@ def test_the_page_works_by_keyboard_and_in_the_dark(demo: Demo, browser: sync_ap
     page.goto(demo.address)
     page.get_by_role("tab", name="Your voice").focus()
     draw = page.get_by_role("button", name="Draw a clip")
-    for key in ("Tab", "Enter"):
+    for key in ("Tab", "Tab", "Enter"):
         page.keyboard.press(key)
     draw.wait_for()
-    for key in ("Tab", "Tab"):  # past the third tab
+    for key in ("Tab", "Tab"):  # past the last tab
         page.keyboard.press(key)
     sync_api.expect(draw).to_be_focused()
     page.keyboard.press("Enter")

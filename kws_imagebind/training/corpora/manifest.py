@@ -68,8 +68,8 @@ def write_manifest(corpus: Corpus, path: Path = MANIFEST, others: Iterable[Entry
     Args:
         corpus: what a model learnt from.
         path: where.
-        others: lines of what other bundled models learnt from. Of a line that both have, the greater counts are written,
-            since the corpora of two releases share most of their segments.
+        others: lines of what other bundled models learnt from. Of a line that both have, the greater counts are
+            written, since the corpora of two releases share most of their segments.
     """
     speakers: dict[_Key, list[str]] = {}
     for segment in corpus.segments:
