@@ -24,8 +24,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kws_imagebind.encoders.confidence import LONG, QUIET, SUFFIX, SpeechConfidence, Weighing
-from kws_imagebind.encoders.phonebind import WEIGHTS, PhoneBindEncoder
+from kws_imagebind.encoders.confidence import LONG, QUIET, SpeechConfidence, Weighing
+from kws_imagebind.encoders.phonebind import PhoneBindEncoder
 from kws_imagebind.files import whole
 from kws_imagebind.readouts.fillers import filler_vectors
 from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
@@ -38,7 +38,14 @@ from kws_imagebind.training.corpora.running_speech import KEYWORDS, Samples, Sce
 from kws_imagebind.training.corpora.shards import SAMPLE_RATE
 from kws_imagebind.training.corpora.soundscape import Soundscape, compose
 from kws_imagebind.training.corpora.vocabulary import is_excluded
-from kws_imagebind.training.phonebind.confidence import SPLITS, TOLERANCE, clips, noises
+from kws_imagebind.training.phonebind.confidence import (
+    SPLITS,
+    TOLERANCE,
+    add_encoder_options,
+    chosen_encoder,
+    clips,
+    noises,
+)
 
 SOURCES = ("librispeech_251spk", "speechocean762", "alphanumeric_duke")
 APART = 5  # windows to either side, of which a candidate is the best
@@ -321,10 +328,10 @@ def main() -> None:
     parser.add_argument("--speech", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--scenes", type=int, default=6, help="ten minutes each (default 6)")
-    parser.add_argument("--weights", type=Path, default=WEIGHTS)
+    add_encoder_options(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    encoder = PhoneBindEncoder.from_weights(arguments.weights, device="cpu")
+    encoder = chosen_encoder(arguments)
     parts: dict[str, list[Examples]] = {}
     recordings = sentences(arguments.speech, "choose", SOURCES)
     reported = set(" ".join(KEYWORDS).split())
@@ -334,12 +341,12 @@ def main() -> None:
         parts.setdefault(kind, []).append(found)
     every = joined([part for group in parts.values() for part in group])
     numbers = fit(every, joined(parts["clean"]), asked.phonemes.numpy())
-    path = arguments.weights.with_suffix(SUFFIX)
+    path = encoder.confidence_file
     counts = ", ".join(f"{int((every.kinds == kind).sum()):,} of kind {kind}" for kind in KINDS)
     content = json.loads(path.read_text(encoding="utf-8"))
     content["speech"] = {
         **asdict(numbers),
-        "made_by": "python -m kws_imagebind.training.phonebind.running_speech",
+        "made_by": f"python -m kws_imagebind.training.phonebind.running_speech --encoder {encoder.name}",
         "examples": counts,
     }
     with whole(path) as part:
