@@ -264,7 +264,12 @@ class PhoneBindLarge(PhoneBindEncoder):
     """
 
     name = "phonebind-large"
-    card = replace(PhoneBindEncoder.card, name="phonebind-large")
+    card = replace(
+        PhoneBindEncoder.card,
+        name="phonebind-large",
+        trained_on=(*PhoneBindEncoder.card.trained_on, "alphanumeric-audio-dataset"),
+        citation="this project",
+    )
     weights = FURTHER
 
     @classmethod
