@@ -237,6 +237,7 @@ def _live(answers: Answers) -> _WordList:
                 info="The least score of a hit. A higher one gives fewer false alarms and misses more words.",
                 elem_id="threshold",
                 buttons=[],
+                interactive=True,  # Gradio would disable what no event of its own reads; `live.js` reads it
             )
             listed = _word_list(answers, "live-words")
             gr.HTML(

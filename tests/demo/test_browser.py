@@ -244,6 +244,9 @@ def test_live_hears_a_word_as_it_is_said(demo: Demo) -> None:
     assert float(first.locator("td").nth(3).inner_text()) >= 0.5
     assert panel.locator(".bars li").count() == 3 and panel.locator(".meter").count() == 1
     demo.picture("live")
+    page.locator("#threshold input[type=number]").fill("0.6")
+    page.keyboard.press("Tab")
+    sync_api.expect(panel.locator(".bars")).to_have_attribute("style", "--least: 0.6000")
     page.locator("#live-words textarea").fill("stop, !!!")
     sync_api.expect(panel.locator("[role=alert]")).to_contain_text("'!!!' cannot be pronounced")
     sync_api.expect(panel.locator("[role=alert]")).to_contain_text("Listening goes on")
