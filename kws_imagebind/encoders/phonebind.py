@@ -267,7 +267,7 @@ class PhoneBindLarge(PhoneBindEncoder):
     card = replace(
         PhoneBindEncoder.card,
         name="phonebind-large",
-        trained_on=(*PhoneBindEncoder.card.trained_on, "alphanumeric-audio-dataset"),
+        trained_on=(*(PhoneBindEncoder.card.trained_on or ()), "alphanumeric-audio-dataset"),
         citation="this project",
     )
     weights = FURTHER
