@@ -143,9 +143,9 @@ class SpeechConfidence:
     >>> within = Weighing(keyword=20.0, fillers=-10.0, spread=0.0, spelling=1.0, phonemes=0.1, bias=-8.0)
     >>> sure = SpeechConfidence(within, replace(within, bias=-6.0))
     >>> [round(float(sure(*map(torch.tensor, (0.6, 0.4, 0.1, match, 6.0, 0.0)))), 2) for match in (-0.5, -20.0)]
-    [0.63, 0.06]
+    [0.58, 0.23]
     >>> [round(float(sure(*map(torch.tensor, (0.6, 0.4, 0.1, -0.5, 6.0, quiet)))), 2) for quiet in (12.5, 30.0)]
-    [0.82, 0.93]
+    [0.79, 0.91]
     """
 
     within: Weighing

@@ -91,7 +91,7 @@ def test_the_panel_says_what_is_heard_and_what_is_not(live: Live) -> None:
 
 
 def test_the_threshold_decides(live: Live) -> None:
-    for visitor, threshold in ((ANNE, 0.5), (BOB, 0.99)):
+    for visitor, threshold in ((ANNE, 0.5), (BOB, 0.999)):
         live.hear(visitor, said("stop"), RATE, "stop, lamp", threshold)
         live.stop(visitor)
     assert live.hits(ANNE) and not live.hits(BOB)

@@ -300,7 +300,7 @@ def test_other_settings_run_too_and_without_scikit_learn_the_map_is_one_plain_se
     keeper.check(keeper.normalise(found))
     assert "40 recordings" in "\n".join(texts(found))
     (output,) = next(cell for cell in code(found) if "draw_map" in cell.source).outputs
-    assert output.data["text/html"].startswith("<p>a map of the embeddings needs scikit-learn: install it")
+    assert output.data["text/html"].startswith("<p>a map of the embeddings needs scikit-learn; install scikit-learn")
 
 
 class Screen:
