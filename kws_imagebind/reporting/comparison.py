@@ -247,6 +247,15 @@ def _words(
     return tuple(sorted(rows, key=lambda row: (-abs(row[1] - row[2]), -row[1] - row[2], row[0])))
 
 
+def _ahead(pair: Pair) -> str:
+    """Which run is better, in words: the sign of a difference is easily misread."""
+    found = pair.paired
+    if not found.difference:
+        return "neither"
+    better = pair.first if found.difference > 0 else pair.second
+    return f"{better}, but no more than chance" if found.low <= 0 <= found.high else better
+
+
 def _lines(pair: Pair, pairs: int) -> list[str]:
     """What the comparison prints of one pair."""
     found = pair.paired
@@ -260,6 +269,7 @@ def _lines(pair: Pair, pairs: int) -> list[str]:
     behind = [f"{word} {won - lost:+d} of {n}" for word, won, lost, n in pair.words if won < lost][:5]
     return [
         f"  difference  {found.difference_text}{holms}",
+        f"  ahead       {_ahead(pair)}",
         f"  McNemar     exact {p_text(found.mcnemar)}{exact}; right alone {found.only_first:,} against "
         f"{found.only_second:,} clips",
         f"  words won   {', '.join(gained) or 'none'}",

@@ -22,8 +22,8 @@ TRIED = 400  # of the common words nearest by edit distance, that are held again
 LIKE = 0.85  # cosine, from which two words are often confused
 LONGEST = 16  # phonemes of the dictionary's words that are compared
 
-# False alarms an hour of running speech and words missed, at the default threshold, by syllables, in 4.9 hours of people
-# who chose nothing: python -m benchmarks.false_alarms; docs/listening.md.
+# False alarms an hour of running speech and words missed, at the default threshold, by syllables, in 4.9 hours of
+# people who chose nothing: python -m benchmarks.false_alarms; docs/listening.md.
 EXPECTED = {
     1: "2.3 false alarms an hour of running speech; 80 % missed within sentences",
     2: "1.1 false alarms an hour of running speech; 2 % missed of words said alone, 57 % within sentences",

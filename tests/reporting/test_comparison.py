@@ -26,6 +26,16 @@ def run(accuracy: float, seed: int, n: int = 240, speakers: int = 12, start: int
     return lines
 
 
+def test_the_run_that_is_ahead_is_named() -> None:
+    lines = {" ".join(str(compare(dict(runs))).partition("ahead")[2].split("\n")[0].split()) for runs in (
+        (("good", run(0.9, 0)), ("poor", run(0.6, 2))),
+        (("poor", run(0.6, 2)), ("good", run(0.9, 0))),
+    )}  # fmt: skip
+    assert lines == {"good"}
+    alike = str(compare({"one": run(0.8, 1), "two": run(0.8, 5)}))
+    assert "but no more than chance" in alike or "ahead       neither" in alike
+
+
 def test_the_tests_are_statsmodels_and_holms_correction_is_over_all_pairs() -> None:
     runs = {"good": run(0.9, 0), "fair": run(0.8, 1), "poor": run(0.6, 2)}
     found = compare(runs)
