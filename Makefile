@@ -37,7 +37,7 @@ format: $(VENV)/.installed-all  ## let ruff fix what it can
 	$(BIN)/ruff format .
 
 WORDS ?= computer,hey kitchen,cappuccino
-web: $(VENV)/.installed  ## a page that listens in the browser, in examples/web: make web WORDS='lamp,kettle'
+web: $(VENV)/.installed  ## a page that listens in the browser, in examples/web: make web WORDS='umbrella,kettle'
 	$(BIN)/python -m scripts.onnxruntime_web
 	$(BIN)/python -m pip install --quiet --editable ".[export]"
 	$(BIN)/kws-imagebind export --words "$(WORDS)" --output examples/web/spotter.onnx

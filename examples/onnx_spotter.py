@@ -1,7 +1,7 @@
 """Finds words in a recording with an exported file: python onnx_spotter.py spotter.onnx recording.wav
 
 It needs numpy, onnxruntime and soundfile (for reading the file) and nothing else; the file comes from
-kws-imagebind export --words lamp,kettle --output spotter.onnx
+kws-imagebind export --words umbrella,kettle --output spotter.onnx
 """
 
 import json

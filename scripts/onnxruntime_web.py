@@ -25,7 +25,7 @@ PATIENCE = 300  # s
 
 def main() -> None:
     stamp = VENDOR / "version.txt"
-    if stamp.is_file() and stamp.read_text() == INTEGRITY:
+    if stamp.is_file() and stamp.read_text() == INTEGRITY and all((VENDOR / name).is_file() for name in FILES):
         print(f"onnxruntime-web {VERSION} is in {VENDOR} already")
         return
     with tempfile.TemporaryDirectory(dir=VENDOR.parent, prefix=".vendor-") as folder:
@@ -48,7 +48,7 @@ def fetched(folder: Path) -> Path:
     if npm is None:
         raise SystemExit("onnxruntime-web comes by npm, which is not installed; Node.js brings it")
     package = f"onnxruntime-web@{VERSION}"
-    command = [npm, "pack", package, "--ignore-scripts", "--silent", "--pack-destination", str(folder)]
+    command = [npm, "pack", package, "--ignore-scripts", "--loglevel=error", "--pack-destination", str(folder)]
     try:
         subprocess.run(command, check=True, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True,
                        timeout=PATIENCE)  # fmt: skip

@@ -1,6 +1,7 @@
 // Sound goes in, hits come out: the rules of `Listener` in kws_imagebind/spotting (windows.py, judge.py, hits.py).
 //
-// It differs in one respect: the file gives a score for each window alone, so five windows' scores are averaged here,
+// It differs in two respects. Each window hears only its own second when it looks for the quiet around a word, where
+// `Listener` looks at 1.4 s. And the file gives a score for each window alone, so five windows' scores are averaged here,
 // where `Listener` averages what the scores are made of (cosines and matches). Close to a threshold they can disagree.
 
 import { joined } from "./resampler.js";

@@ -73,6 +73,8 @@ function checked(about) {
     faintest: Number(about.faintest),
   };
   const complete = words.length && [...thresholds, ...Object.values(numbers)].every(Number.isFinite);
-  if (!complete) throw new Error("words or numbers are missing");
+  const positive = [numbers.sampleRate, numbers.window, numbers.hop, numbers.smoothed].every((each) => each > 0);
+  const written = complete && positive && numbers.patience >= 0 && words.every((word) => typeof word === "string");
+  if (!written) throw new Error("words or numbers are missing");
   return { words, thresholds, precision: about.precision, ...numbers };
 }

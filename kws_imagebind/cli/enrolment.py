@@ -54,14 +54,14 @@ def _threshold(text: str) -> tuple[str, float]:
             raise ValueError
         return word.strip(), float(number)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"expected WORD=NUMBER such as 'lamp=0.6', got '{text}'") from None
+        raise argparse.ArgumentTypeError(f"expected WORD=NUMBER such as 'umbrella=0.6', got '{text}'") from None
 
 
 def parsed(given: str) -> tuple[str, tuple[str, ...]]:
     """What stands behind --word: the keyword, and the recordings.
 
-    >>> parsed("lamp=one.wav,two.wav"), parsed("lamp")
-    (('lamp', ('one.wav', 'two.wav')), ('lamp', ()))
+    >>> parsed("umbrella=one.wav,two.wav"), parsed("umbrella")
+    (('umbrella', ('one.wav', 'two.wav')), ('umbrella', ()))
     >>> parsed("kettle=/K EH T AH L/=one.wav")
     ('kettle=/K EH T AH L/', ('one.wav',))
     """
@@ -85,7 +85,9 @@ def _enrol(arguments: argparse.Namespace) -> int:
         )
     words = Enrolment.load(path) if path.exists() else None
     if not given and words is None:
-        raise EnrolmentError(f"'{path}' does not exist yet; give it words with --word lamp=lamp1.wav,lamp2.wav")
+        raise EnrolmentError(
+            f"'{path}' does not exist yet; give it words with --word umbrella=umbrella1.wav,umbrella2.wav"
+        )
     if arguments.remove and words:
         words = words.without(arguments.remove)
     elif arguments.remove:

@@ -35,7 +35,7 @@ def add_listen(commands: argparse._SubParsersAction) -> None:
         help="find words in what a microphone hears, as they are said",
         description="Prints each word as it is heard, about a second after it was said. A microphone needs the extra "
         "'listen'; raw sound on stdin does not: arecord -t raw -f S16_LE -r 16000 | kws-imagebind listen "
-        "--words lamp,kettle -",
+        "--words umbrella,kettle -",
     )
     command.set_defaults(run=_listen)
     command.add_argument("source", nargs="?", choices=["-"], metavar="-", help="raw 16-bit PCM on stdin")
@@ -44,7 +44,7 @@ def add_listen(commands: argparse._SubParsersAction) -> None:
         "--threshold",
         action="append",
         metavar="S",
-        help="the least score of a hit (default 0.5), or of one word, as in lamp=0.8; may be repeated",
+        help="the least score of a hit (default 0.5), or of one word, as in umbrella=0.8; may be repeated",
     )
     command.add_argument("--patience", type=float, metavar="S", help="seconds to wait for a better score (default 0.5)")
     command.add_argument("--refractory", type=float, metavar="S", help="seconds between hits (default 0.5)")
@@ -123,7 +123,7 @@ def _listen(arguments: argparse.Namespace) -> int:
     if arguments.list_inputs:
         return _list_inputs()
     if not arguments.words:
-        say("kws-imagebind listen: no words to listen for; give them with --words, as in --words lamp,kettle")
+        say("kws-imagebind listen: no words to listen for; give them with --words, as in --words umbrella,kettle")
         return BAD_INPUT
     program = _program(arguments.program) if arguments.program else None
     if arguments.program and program is None:
@@ -156,7 +156,7 @@ def _listener(arguments: argparse.Namespace) -> Listener:
 
 
 def _thresholds(given: list[str], words: Readout) -> Threshold:
-    """'0.6' for all words, and 'lamp=0.8' for one."""
+    """'0.6' for all words, and 'umbrella=0.8' for one."""
     from kws_imagebind.encoders import EncoderError
     from kws_imagebind.readouts.enrolment import thresholds_of
 
@@ -168,7 +168,7 @@ def _thresholds(given: list[str], words: Readout) -> Threshold:
             value = float(number)
         except ValueError:
             raise EncoderError(
-                f"threshold '{text}'; expected a number from 0 to 1, or one of a word as in lamp=0.8"
+                f"threshold '{text}'; expected a number from 0 to 1, or one of a word as in umbrella=0.8"
             ) from None
         least.update({word: value} if equals else dict.fromkeys(words.labels, value))
     return least

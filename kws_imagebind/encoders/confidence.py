@@ -34,10 +34,19 @@ def remedy(path: Path) -> str:
     """What fits the numbers that a file lacks.
 
     >>> remedy(Path("phonebind-large.confidence.json"))
-    "fit them with 'python -m kws_imagebind.training.phonebind.confidence --encoder phonebind-large'"
+    "fit them with 'python -m kws_imagebind.training.phonebind.confidence --data DIR --encoder phonebind-large'"
     """
-    encoder = " --encoder phonebind-large" if path.name == f"phonebind-large{SUFFIX}" else ""
-    return f"fit them with 'python -m kws_imagebind.training.phonebind.confidence{encoder}'"
+    return f"fit them with 'python -m kws_imagebind.training.phonebind.confidence --data DIR{_whose(path)}'"
+
+
+def speech_remedy(path: Path) -> str:
+    """What fits the numbers of running speech that a file lacks."""
+    command = "python -m kws_imagebind.training.phonebind.running_speech --speech DIR --data DIR"
+    return f"fit them with '{command}{_whose(path)}'"
+
+
+def _whose(path: Path) -> str:
+    return " --encoder phonebind-large" if path.name == f"phonebind-large{SUFFIX}" else ""
 
 
 @dataclass(frozen=True)
@@ -181,7 +190,4 @@ class SpeechConfidence:
         try:
             return cls(Weighing.of(found["within"]), Weighing.of(found["alone"]))
         except (KeyError, TypeError, ValueError) as error:
-            raise ConfidenceError(
-                f"'{path}' does not hold the numbers of 'speech'; fit them again with "
-                "'python -m kws_imagebind.training.phonebind.running_speech'"
-            ) from error
+            raise ConfidenceError(f"'{path}' does not hold the numbers of 'speech'; {speech_remedy(path)}") from error

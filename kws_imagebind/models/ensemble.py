@@ -34,6 +34,9 @@ class Ensemble(nn.Module):
         super().__init__()
         if not members:
             raise ValueError("an ensemble without members hears nothing; give at least one")
+        front_ends = [member.config.front_end for member in members]
+        if len({(each.sample_rate, each.window, each.hop, each.preemphasis) for each in front_ends}) > 1:
+            raise ValueError("the members' frames differ; members share sample rate, window, hop and pre-emphasis")
         self.members: list[PhoneBind]
         self.members = nn.ModuleList(members)  # type: ignore[assignment]
         self.dim = sum(member.dim for member in members)

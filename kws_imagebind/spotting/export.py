@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from kws_imagebind.audio.mel import MelConfig, mel_filterbank
 from kws_imagebind.encoders.base import Encoder, EncoderError
-from kws_imagebind.encoders.confidence import NEAREST, SpeechConfidence
+from kws_imagebind.encoders.confidence import NEAREST, SpeechConfidence, speech_remedy
 from kws_imagebind.encoders.phonebind import PhoneBindEncoder
 from kws_imagebind.files import whole
 from kws_imagebind.models.phonebind import SAMPLES, at_full_scale
@@ -178,7 +178,7 @@ def export(
     if numbers is None:
         raise EncoderError(
             f"what the scores of {encoder.name} are worth in running speech was not fitted for its weights; "
-            "fit it with 'python -m kws_imagebind.training.phonebind.running_speech'"
+            f"{speech_remedy(encoder.confidence_file)}"
         )
     readout = words if isinstance(words, ZeroShotClassifier) else word_scorer(encoder, words)
     spotter = Spotter(encoder, readout, numbers).eval()

@@ -37,7 +37,7 @@ class Listener:
     ['left']
 
     Args:
-        words: labels, or 'label=/ARPAbet/'; a list, or a text such as 'lamp,kettle'; enrolled words or their file
+        words: labels, or 'label=/ARPAbet/'; a list, or a text such as 'umbrella,kettle'; enrolled words or their file
             .kws; or a read-out.
         threshold: the least score of a hit, from 0 to 1; or one for each word. By default 0.5, or each enrolled word's
             own.

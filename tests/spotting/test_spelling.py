@@ -142,7 +142,7 @@ def test_damaged_numbers_are_refused(tmp_path: Path) -> None:
     good, bad_numbers = dict.fromkeys(names, 1.0), dict.fromkeys(names, float("nan"))
     for bad in ({}, {"within": good}, {"within": good, "alone": bad_numbers}, {"within": 3, "alone": good}, good):
         path.write_text(json.dumps({"speech": bad}))
-        with pytest.raises(ConfidenceError, match="fit them again"):
+        with pytest.raises(ConfidenceError, match="fit them with"):
             SpeechConfidence.read(path)
 
 

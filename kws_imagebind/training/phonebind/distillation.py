@@ -81,7 +81,8 @@ def _digest(teachers: Sequence[Path], corpus: Corpus) -> str:
     for path in teachers:
         digest.update(path.read_bytes())
     for index, segment in enumerate(corpus.segments):
-        digest.update(f"{segment.source}\t{segment.speaker}\t{segment.word}\t{len(corpus.audio(index))}\n".encode())
+        digest.update(f"{segment.source}\t{segment.speaker}\t{segment.word}\n".encode())
+        digest.update(corpus.audio(index).tobytes())
     return digest.hexdigest()[:16]
 
 

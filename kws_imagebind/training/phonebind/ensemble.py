@@ -5,7 +5,8 @@
 
 The first member is the `phonebind.safetensors` beside the output, and is not stored again. Members are worth most where
 they differ: other data, seeds, front ends. Afterwards: renew `SHA256SUMS`, fit the numbers of its scores
-(`training.phonebind.confidence --encoder phonebind-large`), and renew `SHA256SUMS` once more.
+(`training.phonebind.confidence` and then `running_speech`, both with `--encoder phonebind-large`), and renew
+`SHA256SUMS` once more.
 """
 
 from __future__ import annotations

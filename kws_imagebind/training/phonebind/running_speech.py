@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kws_imagebind.encoders.confidence import LONG, QUIET, SpeechConfidence, Weighing
+from kws_imagebind.encoders.confidence import LONG, QUIET, SpeechConfidence, Weighing, remedy
 from kws_imagebind.encoders.phonebind import PhoneBindEncoder
 from kws_imagebind.files import whole
 from kws_imagebind.readouts.fillers import filler_vectors
@@ -332,6 +332,13 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     encoder = chosen_encoder(arguments)
+    path = encoder.confidence_file
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        parser.error(f"'{path}' cannot be read ({error}); {remedy(path)}")
+    if content.get("weights") != encoder.digest:
+        parser.error(f"'{path}' is for other weights than those beside it; {remedy(path)}")
     parts: dict[str, list[Examples]] = {}
     recordings = sentences(arguments.speech, "choose", SOURCES)
     reported = set(" ".join(KEYWORDS).split())
@@ -341,9 +348,7 @@ def main() -> None:
         parts.setdefault(kind, []).append(found)
     every = joined([part for group in parts.values() for part in group])
     numbers = fit(every, joined(parts["clean"]), asked.phonemes.numpy())
-    path = encoder.confidence_file
     counts = ", ".join(f"{int((every.kinds == kind).sum()):,} of kind {kind}" for kind in KINDS)
-    content = json.loads(path.read_text(encoding="utf-8"))
     content["speech"] = {
         **asdict(numbers),
         "made_by": f"python -m kws_imagebind.training.phonebind.running_speech --encoder {encoder.name}",

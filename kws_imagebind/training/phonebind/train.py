@@ -390,6 +390,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.start and arguments.model:
         parser.error("--start brings its own sizes; leave --model away")
+    if arguments.deepen < 0 or (arguments.deepen and not arguments.start):
+        parser.error("--deepen adds blocks to the model of --start; give both, and a number of 1 or more")
+    if arguments.lessons and not arguments.teachers:
+        parser.error("--lessons is where --teachers keep what they hear; give --teachers too")
     torch.set_num_threads(arguments.threads)
     recipe = Recipe(**{"steps": arguments.steps, "seed": arguments.seed, **arguments.recipe})
     torch.manual_seed(recipe.seed)
