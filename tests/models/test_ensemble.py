@@ -274,7 +274,7 @@ def test_numbers_are_kept_for_all_members_together(tmp_path: Path) -> None:
     files(tmp_path, members())
     arguments = argparse.Namespace(encoder="phonebind-large", weights=tmp_path)
     encoder = chosen_encoder(arguments)
-    with pytest.raises(EncoderError, match=r"no 'phonebind-large.confidence.json' .*confidence --data DIR --encoder phonebind-la"):
+    with pytest.raises(EncoderError, match=r"no 'phonebind-large.*confidence --data DIR --encoder phonebind-la"):
         encoder.confidence()
     numbers = Confidence(20.0, -10.0, -8.0)
     numbers.write(encoder.confidence_file, encoder.digest, {"rejection": {"silence": 0.1, "unknown": 0.02}})
