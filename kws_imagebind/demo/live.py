@@ -87,6 +87,7 @@ class Session:
     wanted: Wanted | None = None
     judge: WatchedJudge | None = None
     listener: Listener | None = None
+    least: dict[str, float] = field(default_factory=dict)  # score of a hit of each word
     before: float = 0.0  # s that earlier listeners of this session heard
     lost: float = 0.0  # s that the page could not send in time, or that a block was too long
     level: float = SILENT  # dB of full scale, the peak of the last block
@@ -238,7 +239,8 @@ class Live:
         own = wanted.threshold == THRESHOLD  # the usual one: enrolled words keep theirs
         least = thresholds(None if own else wanted.threshold, judge.readout)
         self._finish(session)
-        session.judge, session.listener, session.wanted = judge, Listener.of(judge, least), wanted
+        session.judge, session.listener, session.least = judge, Listener.of(judge, least), least
+        session.wanted = wanted
 
     def _scorer(self, words: Sequence[str]) -> ZeroShotClassifier | Enrolment:
         if self._enrolled:
@@ -266,7 +268,7 @@ class Live:
                 seconds=session.seconds,
                 level=session.level,
                 words=list(zip(judge.labels, judge.recent, strict=True)) if judge and listener else [],
-                threshold=session.wanted.threshold if session.wanted else THRESHOLD,
+                thresholds=session.least,
                 hits=list(session.hits)[::-1],
                 found=session.found,
                 lost=session.lost if session.lost >= BEHIND else 0.0,

@@ -246,7 +246,7 @@ def test_live_hears_a_word_as_it_is_said(demo: Demo) -> None:
     demo.picture("live")
     page.locator("#threshold input[type=number]").fill("0.6")
     page.keyboard.press("Tab")
-    sync_api.expect(panel.locator(".bars")).to_have_attribute("style", "--least: 0.6000")
+    sync_api.expect(panel.locator(".bars li").first).to_have_attribute("style", "--least: 0.6000")
     page.locator("#live-words textarea").fill("stop, !!!")
     sync_api.expect(page.locator("#live-alert")).to_contain_text("'!!!' cannot be pronounced")
     sync_api.expect(page.locator("#live-alert")).to_contain_text("Listening goes on")

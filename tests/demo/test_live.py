@@ -230,6 +230,18 @@ def test_enrolled_words_are_heard_with_their_examples(encoder: Encoder) -> None:
     assert scores[0] == pytest.approx(expected.score, abs=1e-6) and scores[1] != pytest.approx(scores[0], abs=1e-4)
 
 
+def test_each_word_has_its_own_threshold_in_its_bar(encoder: Encoder) -> None:
+    examples = sorted((sample_folder() / "stop").glob("*.wav"))[1:4]
+    live = Live(encoder, kws.enrol(encoder, {"stop": examples, "lamp": ()}, {"stop": 0.9}))
+
+    def least(threshold: float) -> dict[str, str]:
+        panel = live.hear(ANNE, said("stop"), RATE, "stop, lamp", threshold)
+        return {word: number for number, word in re.findall(r"<li.*?--least: ([\d.]+).*?class=\"word\">(\w+)<", panel)}
+
+    assert least(0.5) == {"stop": "0.9000", "lamp": "0.5000"}
+    assert least(0.6) == {"stop": "0.6000", "lamp": "0.6000"}  # the visitor's, for all
+
+
 def test_a_page_sends_blocks_over_http(encoder: Encoder) -> None:
     fastapi = pytest.importorskip("fastapi", reason="fastapi, which comes with gradio, is not installed")
     from fastapi.testclient import TestClient
