@@ -41,14 +41,14 @@ export async function openMicrophone(sampleRate, heard, lost) {
   try {
     await context.audioWorklet.addModule(new URL("capture.js", import.meta.url));
     await context.resume();
+    const capture = new AudioWorkletNode(context, "capture", { numberOfOutputs: 1 });
+    const resampler = context.sampleRate === sampleRate ? null : new Resampler(context.sampleRate, sampleRate);
+    capture.port.onmessage = ({ data }) => closed || heard(resampler ? resampler.add(data) : data);
+    source.connect(capture).connect(context.destination); // silence; some browsers run only what leads there
   } catch (error) {
     close();
     throw error;
   }
-  const capture = new AudioWorkletNode(context, "capture", { numberOfOutputs: 1 });
-  const resampler = context.sampleRate === sampleRate ? null : new Resampler(context.sampleRate, sampleRate);
-  capture.port.onmessage = ({ data }) => closed || heard(resampler ? resampler.add(data) : data);
-  source.connect(capture).connect(context.destination); // which hears silence; some browsers run only what leads there
   const [track] = stream.getAudioTracks();
   track.onended = () => lose("The microphone is gone: it was unplugged, or its permission was taken back.");
   context.onstatechange = () => {

@@ -13,7 +13,7 @@ NEEDED = ("gradio", "matplotlib")
 
 
 class DemoError(RuntimeError):
-    """A demo that cannot be started; the message says what to do."""
+    """A demo that cannot be started, or cannot take another visitor; the message says what to do."""
 
 
 def check_installed() -> None:

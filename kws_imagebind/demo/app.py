@@ -226,7 +226,11 @@ def _live(answers: Answers) -> _WordList:
         with gr.Column(elem_classes="ask"):
             gr.HTML(panels.start_button(), padding=False)
         with gr.Column(elem_classes="answer"):
-            gr.HTML(f"<div id='live-panel'>{first}</div>", elem_id="live", padding=False)
+            gr.HTML(
+                f"<div id='live-alert' role='alert'></div><div id='live-panel'>{first}</div>",
+                elem_id="live",
+                padding=False,
+            )
         with gr.Column(elem_classes="words"):
             gr.Slider(
                 0.05,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kws_imagebind.audio.signal import AudioError
-from kws_imagebind.demo import panels
+from kws_imagebind.demo import DemoError, panels
 from kws_imagebind.demo.answers import VISITORS_ERRORS, sentence, words_of
 from kws_imagebind.demo.verdict import hits_csv
 from kws_imagebind.encoders import Encoder
@@ -35,7 +35,7 @@ LONGEST = 10.0  # s of a block; of more, the end is heard
 KEPT = 50  # hits of a visitor; older ones are forgotten
 RECENT = 1.0  # s whose best score is shown for each word
 IDLE = 60.0  # s without a block, after which a visitor is taken to be gone
-VISITORS = 32  # at most; the one that was silent for the longest is forgotten
+VISITORS = 32  # remembered at most; who listens is never forgotten for another
 BEHIND = 1.0  # s of sound that were lost, from which it is said
 MUTED_AFTER, MUTED = 3.0, -70.0  # s, and dB of full scale that a microphone reaches which is not muted
 SILENT = -100.0  # dB of full scale
@@ -87,6 +87,7 @@ class Session:
     wanted: Wanted | None = None
     judge: WatchedJudge | None = None
     listener: Listener | None = None
+    least: dict[str, float] = field(default_factory=dict)  # score of a hit of each word
     before: float = 0.0  # s that earlier listeners of this session heard
     lost: float = 0.0  # s that the page could not send in time, or that a block was too long
     level: float = SILENT  # dB of full scale, the peak of the last block
@@ -104,7 +105,8 @@ class Session:
 class Live:
     """The visitors who listen, each with a stream of their own.
 
-    A visitor is forgotten who leaves the page, and one who vanished a minute ago or more when the next one comes.
+    A visitor is forgotten who leaves the page. When a new one comes, so are those who sent nothing for a minute, and
+    where `VISITORS` remain, the one who stopped the longest ago. Where all of them listen, the new one is refused.
 
     Args:
         encoder: what listens; a `WindowEncoder`.
@@ -132,11 +134,13 @@ class Live:
         return len(self._sessions)
 
     def start(self, visitor: str) -> None:
-        """A new recording: what was heard before is forgotten."""
-        now = self._clock()
+        """A new recording: what was heard before is forgotten.
+
+        Raises:
+            DemoError: the visitor is new, and too many others listen; so do `hear` and `stop`.
+        """
         with self._lock:
-            self._forget_idle(now)
-            self._sessions[visitor] = Session(now)
+            self._begin(visitor, self._clock())
 
     def hear(self, visitor: str, samples: Samples, rate: int, words: str, threshold: float, lost: float = 0.0) -> str:
         """The panel after a block that follows those before. A list that cannot be used gets a sentence in it, and
@@ -176,7 +180,10 @@ class Live:
     def hits(self, visitor: str) -> list[Hit]:
         """The last hits of a visitor, in the order of their times."""
         session = self._sessions.get(visitor)
-        return list(session.hits) if session else []
+        if session is None:
+            return []
+        with session.lock:  # a block that is being heard adds hits
+            return list(session.hits)
 
     def forget(self, visitor: str) -> None:
         """The visitor has left the page."""
@@ -188,17 +195,27 @@ class Live:
         with self._lock:
             session = self._sessions.get(visitor)
             if session is None:
-                self._forget_idle(now)
-                session = self._sessions[visitor] = Session(now)
+                session = self._begin(visitor, now)
             session.last = now
             return session
 
+    def _begin(self, visitor: str, now: float) -> Session:
+        self._forget_idle(now)
+        if visitor not in self._sessions and len(self._sessions) >= VISITORS:
+            self._forget_one_who_stopped()
+        session = self._sessions[visitor] = Session(now)
+        return session
+
     def _forget_idle(self, now: float) -> None:
-        by_age = sorted(self._sessions.items(), key=lambda item: item[1].last)
-        spare = len(by_age) - VISITORS + 1
-        for place, (visitor, session) in enumerate(by_age):
-            if place < spare or now - session.last > IDLE:
+        for visitor, session in list(self._sessions.items()):
+            if now - session.last > IDLE:
                 del self._sessions[visitor]
+
+    def _forget_one_who_stopped(self) -> None:
+        stopped = [visitor for visitor, session in self._sessions.items() if not session.listening]
+        if not stopped:
+            raise DemoError("too many people are listening; try again in a minute")
+        del self._sessions[min(stopped, key=lambda visitor: self._sessions[visitor].last)]
 
     def _hear(self, session: Session, samples: Samples, rate: int) -> None:
         if not RATES[0] <= rate <= RATES[1]:
@@ -222,7 +239,8 @@ class Live:
         own = wanted.threshold == THRESHOLD  # the usual one: enrolled words keep theirs
         least = thresholds(None if own else wanted.threshold, judge.readout)
         self._finish(session)
-        session.judge, session.listener, session.wanted = judge, Listener.of(judge, least), wanted
+        session.judge, session.listener, session.least = judge, Listener.of(judge, least), least
+        session.wanted = wanted
 
     def _scorer(self, words: Sequence[str]) -> ZeroShotClassifier | Enrolment:
         if self._enrolled:
@@ -250,7 +268,7 @@ class Live:
                 seconds=session.seconds,
                 level=session.level,
                 words=list(zip(judge.labels, judge.recent, strict=True)) if judge and listener else [],
-                threshold=session.wanted.threshold if session.wanted else THRESHOLD,
+                thresholds=session.least,
                 hits=list(session.hits)[::-1],
                 found=session.found,
                 lost=session.lost if session.lost >= BEHIND else 0.0,

@@ -44,7 +44,7 @@ class LiveView:
         seconds: that were heard.
         level: dB of full scale, the peak of the last block.
         words: each word with its best score of the last second, from 0 to 1.
-        threshold: the least score of a hit.
+        thresholds: the least score of a hit of each word.
         hits: the last ones, the newest first.
         found: how many hits there were in all.
         lost: seconds of sound that were lost, 0 if it is not worth a word.
@@ -57,7 +57,7 @@ class LiveView:
     seconds: float
     level: float
     words: Ranked
-    threshold: float
+    thresholds: Mapping[str, float]
     hits: Sequence[Hit]
     found: int
     lost: float

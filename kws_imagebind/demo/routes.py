@@ -8,24 +8,66 @@ one is answered, with all that was heard in the meantime.
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import numpy as np
-from fastapi import FastAPI, Form, HTTPException, Query, UploadFile
+from fastapi import APIRouter, FastAPI, Form, HTTPException, Query, Request, Response, UploadFile
 from fastapi.responses import HTMLResponse
+from fastapi.routing import APIRoute
 
+from kws_imagebind.demo import DemoError
 from kws_imagebind.demo.answers import MAX_LETTERS
 from kws_imagebind.demo.live import LONGEST, RATES, Live
 
 PLACE = "/live"
 MOST_BYTES = round(2 * (LONGEST + 1) * RATES[1])  # of a block
+MOST_FORM = 8 * MAX_LETTERS + 10_000  # bytes of what comes with it: the words, numbers and headers
 VISITOR = re.compile(r"[0-9a-f]{32}")
 
 Visitor = Annotated[str, Query(pattern=rf"^{VISITOR.pattern}$")]
 
 
+class GuardedRoute(APIRoute):
+    """Refuses what is too large, or comes from another site's page, before it is read."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        answer = super().get_route_handler()
+
+        async def guarded(request: Request) -> Response:
+            _check_origin(request)
+            _check_size(request)
+            try:
+                return await answer(request)
+            except DemoError as error:
+                raise HTTPException(503, f"{error}") from error
+
+        return guarded
+
+
+def _check_origin(request: Request) -> None:
+    """A browser names the page that sends. Behind a proxy, its address is what the proxy was asked for."""
+    origin = request.headers.get("origin")
+    if origin is None:
+        return
+    own = {request.headers.get(name, "").casefold() for name in ("host", "x-forwarded-host")} - {""}
+    if urlsplit(origin).netloc.casefold() not in own:
+        raise HTTPException(403, f"expected a request from the demo's own page, not from {origin}")
+
+
+def _check_size(request: Request) -> None:
+    """The length must be known: a form without one would be stored whole before it could be measured."""
+    most = MOST_BYTES + MOST_FORM
+    length = request.headers.get("content-length", "")
+    known = re.fullmatch("[0-9]{1,12}", length) and "transfer-encoding" not in request.headers
+    if not known or int(length) > most:
+        raise HTTPException(413, f"expected a block with its length, at most {most:,} bytes")
+
+
 def add_routes(app: FastAPI, live: Live) -> None:
     """Lets a page's visitors listen."""
+    router = APIRouter(route_class=GuardedRoute)
 
     def start(visitor: Visitor) -> None:
         live.start(visitor)
@@ -51,4 +93,5 @@ def add_routes(app: FastAPI, live: Live) -> None:
         live.forget(visitor)
 
     for answer in (start, hear, stop, forget):
-        app.add_api_route(f"{PLACE}/{answer.__name__}", answer, methods=["POST"], response_model=None)
+        router.add_api_route(f"{PLACE}/{answer.__name__}", answer, methods=["POST"], response_model=None)
+    app.include_router(router)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -39,7 +39,7 @@ class Verdict:
         ranked: the words with their cosines, the best first.
         nearest: the word that scores most, and its score from 0 to 1; None where the encoder does not know what its
             cosines are worth.
-        least: the score that this word needs.
+        thresholds: the score that each word needs; empty where `nearest` is None.
         hits: where in a longer recording words are; empty in one of about a second, which is heard at once.
         long: whether the recording is a longer one.
     """
@@ -47,9 +47,19 @@ class Verdict:
     seconds: float
     ranked: tuple[tuple[str, float], ...]
     nearest: tuple[str, float] | None = None
-    least: float = 0.0
+    thresholds: Mapping[str, float] = field(default_factory=dict)
     hits: tuple[Hit, ...] = ()
     long: bool = False
+
+    @property
+    def least(self) -> float:
+        """The score that the nearest word needs, 0 where there is none."""
+        return self.thresholds[self.nearest[0]] if self.nearest else 0.0
+
+    @property
+    def common(self) -> float | None:
+        """The threshold of all words; None where they have several, or none."""
+        return one_threshold(self.thresholds)
 
     @property
     def none(self) -> bool:
@@ -74,6 +84,16 @@ class Verdict:
         if self.hits:
             return max(hit.score for hit in self.hits)
         return self.nearest[1] if self.nearest else self.ranked[0][1]
+
+
+def one_threshold(thresholds: Mapping[str, float]) -> float | None:
+    """The threshold that all words share.
+
+    >>> one_threshold({"yes": 0.5, "no": 0.5}), one_threshold({"yes": 0.5, "no": 0.8})
+    (0.5, None)
+    """
+    values = set(thresholds.values())
+    return values.pop() if len(values) == 1 else None
 
 
 def judge(recording: str, scorer: ZeroShotClassifier | Enrolment, encoder: Encoder) -> Verdict:
@@ -103,7 +123,7 @@ def judge(recording: str, scorer: ZeroShotClassifier | Enrolment, encoder: Encod
     words = by_score(scorer.labels, scorer(vector).values[0])
     others = nearest(vector, filler_vectors(encoder, scorer)).double()
     score = float(encoder.confidence()(torch.tensor([words[0][1]], dtype=torch.float64), others)[0])
-    return Verdict(seconds, tuple(words), (words[0][0], score), thresholds_of(scorer)[words[0][0]])
+    return Verdict(seconds, tuple(words), (words[0][0], score), thresholds_of(scorer))
 
 
 def _search(recording: str, scorer: ZeroShotClassifier | Enrolment, encoder: Encoder) -> Verdict:
@@ -114,7 +134,7 @@ def _search(recording: str, scorer: ZeroShotClassifier | Enrolment, encoder: Enc
     hits = detector.hits(heard)
     # A word with a threshold of its own is nearest where it lacks the least.
     first = max(best, key=lambda pair: pair[1] - detector.thresholds[pair[0]])
-    return Verdict(heard.seconds, tuple(words), first, detector.thresholds[first[0]], tuple(hits), long=True)
+    return Verdict(heard.seconds, tuple(words), first, dict(detector.thresholds), tuple(hits), long=True)
 
 
 def is_calibrated(encoder: Encoder) -> bool:
@@ -185,11 +205,12 @@ def as_csv(history: Sequence[Entry]) -> bytes:
     rows: list[tuple[object, ...]] = []
     for entry in history:
         verdict, own = entry.verdict, (entry.time, entry.what, f"{entry.seconds:.3f}")
-        after = (f"{verdict.least:g}" if verdict.nearest else "", ", ".join(entry.words))
+        listed = ", ".join(entry.words)
         if verdict.hits:
-            rows += [(*own, *_row(hit), *after) for hit in verdict.hits]
+            rows += [(*own, *_row(hit), f"{verdict.thresholds[hit.word]:g}", listed) for hit in verdict.hits]
         else:
-            rows.append((*own, entry.answer, "", "", f"{entry.score:.4f}", *after))
+            least = f"{verdict.least:g}" if verdict.nearest else ""
+            rows.append((*own, entry.answer, "", "", f"{entry.score:.4f}", least, listed))
     return _table(COLUMNS, rows)
 
 

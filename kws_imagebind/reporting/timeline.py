@@ -47,7 +47,7 @@ def timeline_figure(hits: Sequence[Hit], seconds: float) -> str:
             f"<g><title>{escape(said)}</title>"
             f'<rect {place} class="fill" fill-opacity="{0.35 + 0.65 * hit.score:.2f}"/></g>'
         )
-    title = f"{len(hits)} words found in {seconds:.1f} seconds"
+    title = f"{len(hits)} word{'' if len(hits) == 1 else 's'} found in {seconds:.1f} seconds"
     return responsive(bottom + 24, widest(rows) + 12, 14, "".join(parts), title)
 
 

@@ -246,10 +246,10 @@ def test_live_hears_a_word_as_it_is_said(demo: Demo) -> None:
     demo.picture("live")
     page.locator("#threshold input[type=number]").fill("0.6")
     page.keyboard.press("Tab")
-    sync_api.expect(panel.locator(".bars")).to_have_attribute("style", "--least: 0.6000")
+    sync_api.expect(panel.locator(".bars li").first).to_have_attribute("style", "--least: 0.6000")
     page.locator("#live-words textarea").fill("stop, !!!")
-    sync_api.expect(panel.locator("[role=alert]")).to_contain_text("'!!!' cannot be pronounced")
-    sync_api.expect(panel.locator("[role=alert]")).to_contain_text("Listening goes on")
+    sync_api.expect(page.locator("#live-alert")).to_contain_text("'!!!' cannot be pronounced")
+    sync_api.expect(page.locator("#live-alert")).to_contain_text("Listening goes on")
     page.locator("#listen").click()
     sync_api.expect(page.locator("#listen")).to_have_text("Start")
     sync_api.expect(panel.locator(".state")).to_contain_text("Stopped")
@@ -275,8 +275,73 @@ def test_live_says_that_the_browser_does_not_allow_the_microphone(demo: Demo) ->
     page.evaluate(f"() => {{ navigator.mediaDevices.getUserMedia = {refuse}; }}")
     demo.open("Live")
     page.locator("#listen").click()
-    sync_api.expect(page.locator("#live-panel [role=alert]")).to_contain_text("does not allow the microphone")
+    sync_api.expect(page.locator("#live-alert p")).to_contain_text("does not allow the microphone")
     assert page.locator("#listen").inner_text() == "Start"
+
+
+def test_live_turns_the_microphone_off_where_it_does_not_start(demo: Demo) -> None:
+    page = demo.page
+    page.evaluate(
+        """() => {
+          const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+          window.asked = [];
+          navigator.mediaDevices.getUserMedia = async (wanted) => {
+            window.asked.push([wanted, await ask(wanted)]);
+            return window.asked.at(-1)[1];
+          };
+          window.Working = window.AudioContext;
+          window.AudioContext = function () { throw new Error("no sound card"); };
+        }"""
+    )
+    demo.open("Live")
+    page.locator("#listen").click()
+    sync_api.expect(page.locator("#live-alert p")).to_have_text("The microphone does not start: no sound card.")
+    assert page.evaluate("asked.map(([wanted, stream]) => stream.getTracks()[0].readyState)") == ["ended"]
+    assert page.evaluate("asked[0][0].audio.autoGainControl") is False
+    page.evaluate("() => { window.AudioContext = window.Working; }")
+    page.locator("#listen").click()  # the button still answers
+    sync_api.expect(page.locator("#listen")).to_have_text("Stop")
+    sync_api.expect(page.locator("#live-alert p")).to_have_count(0)
+    page.locator("#listen").click()
+    sync_api.expect(page.locator("#live-panel .state")).to_contain_text("Stopped")
+
+
+def test_live_keeps_its_hits_where_the_microphone_or_the_demo_goes(demo: Demo) -> None:
+    page = demo.page
+    page.evaluate(
+        """() => {
+          const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+          navigator.mediaDevices.getUserMedia = async (wanted) => (window.given = await ask(wanted));
+        }"""
+    )
+    demo.open("Live")
+    page.locator("#live-words textarea").fill("stop, lamp")
+    alert, rows = page.locator("#live-alert p"), page.locator("#live-panel tbody tr")
+    page.locator("#listen").click()
+    rows.first.wait_for()
+    page.evaluate("given.getTracks()[0].dispatchEvent(new Event('ended'))")
+    sync_api.expect(alert).to_contain_text("The microphone is gone")
+    sync_api.expect(page.locator("#live-panel .state")).to_contain_text("Stopped")
+    sync_api.expect(alert).to_contain_text("The microphone is gone")
+    assert rows.count() >= 1 and page.locator("#listen").inner_text() == "Start"
+    page.locator("#listen").click()
+    sync_api.expect(page.locator("#live-panel .state")).to_contain_text("Listening")
+    rows.first.wait_for()
+    page.evaluate(
+        """() => {
+          window.changes = 0;
+          new MutationObserver(() => { window.changes += 1; }).observe(
+            document.getElementById("live-alert"), { childList: true, subtree: true });
+        }"""
+    )
+    # Every block gets the same problem; it is announced once.
+    page.locator("#live-words textarea").fill("stop, !!!")
+    sync_api.expect(alert).to_contain_text("'!!!' cannot be pronounced")
+    page.wait_for_timeout(2000)
+    assert page.evaluate("changes") == 1
+    page.evaluate("() => { window.fetch = async () => new Response('', { status: 503 }); }")
+    sync_api.expect(alert).to_have_text("Too many people are listening. Try again in a minute.")
+    assert rows.count() >= 1 and page.locator("#listen").inner_text() == "Start"
 
 
 def test_a_random_clip_shows_its_word_and_what_was_heard(demo: Demo) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import threading
 from html import unescape
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 import kws_imagebind as kws
 from kws_imagebind.audio.resample import resample
 from kws_imagebind.datasets.sample import sample_folder
+from kws_imagebind.demo import DemoError
 from kws_imagebind.demo import live as module
 from kws_imagebind.demo.live import IDLE, LONGEST, VISITORS, Live
 from kws_imagebind.encoders import Encoder
@@ -185,11 +188,35 @@ def test_visitors_hear_their_own_and_are_forgotten(live: Live, clock: Clock) -> 
     assert len(live) == 1 and not live.hits(BOB)
 
 
-def test_no_more_visitors_are_remembered_than_fit(live: Live, clock: Clock) -> None:
-    for number in range(VISITORS + 5):
-        clock.now += 0.1
-        live.start(f"{number:032x}")
-    assert len(live) == VISITORS
+def test_nobody_who_listens_is_forgotten_for_another(live: Live, clock: Clock) -> None:
+    several = [f"{number:032x}" for number in range(VISITORS)]
+    for visitor in several:
+        live.start(visitor)
+    for second in range(3):  # in turn, with one more who tries
+        for visitor in several:
+            clock.now += 0.01
+            panel = live.hear(visitor, said()[: RATE // 2], RATE, "stop", 0.5)
+            assert f"0:0{(second + 1) / 2:.1f}" in text(panel), "its stream began again"
+        for attempt in (lambda: live.start(ANNE), lambda: live.hear(ANNE, said(), RATE, "stop", 0.5)):
+            with pytest.raises(DemoError, match="too many people are listening; try again in a minute"):
+                attempt()
+    live.start(several[0])  # one of them may begin again
+    for visitor in (several[7], several[3]):
+        clock.now += 0.01
+        live.stop(visitor)
+    live.start(ANNE)
+    assert len(live) == VISITORS and "Listening, 0:00.0" in text(live.hear(several[7], said()[:0], RATE, "stop", 0.5))
+
+
+def test_hits_wait_for_the_block_that_is_being_heard(live: Live) -> None:
+    live.hear(ANNE, said("stop"), RATE, "stop", 0.5)
+    asked = threading.Thread(target=live.hits, args=(ANNE,), daemon=True)
+    with live._sessions[ANNE].lock:
+        asked.start()
+        asked.join(0.2)
+        assert asked.is_alive()
+    asked.join(10)
+    assert not asked.is_alive()
 
 
 def test_enrolled_words_are_heard_with_their_examples(encoder: Encoder) -> None:
@@ -201,6 +228,18 @@ def test_enrolled_words_are_heard_with_their_examples(encoder: Encoder) -> None:
         scores += [hit.score for hit in live.hits(ANNE)]
     (expected,) = Listener(enrolled, encoder=encoder).listen([said("stop")], RATE)
     assert scores[0] == pytest.approx(expected.score, abs=1e-6) and scores[1] != pytest.approx(scores[0], abs=1e-4)
+
+
+def test_each_word_has_its_own_threshold_in_its_bar(encoder: Encoder) -> None:
+    examples = sorted((sample_folder() / "stop").glob("*.wav"))[1:4]
+    live = Live(encoder, kws.enrol(encoder, {"stop": examples, "lamp": ()}, {"stop": 0.9}))
+
+    def least(threshold: float) -> dict[str, str]:
+        panel = live.hear(ANNE, said("stop"), RATE, "stop, lamp", threshold)
+        return {word: number for number, word in re.findall(r"<li.*?--least: ([\d.]+).*?class=\"word\">(\w+)<", panel)}
+
+    assert least(0.5) == {"stop": "0.9000", "lamp": "0.5000"}
+    assert least(0.6) == {"stop": "0.6000", "lamp": "0.6000"}  # the visitor's, for all
 
 
 def test_a_page_sends_blocks_over_http(encoder: Encoder) -> None:
@@ -229,3 +268,31 @@ def test_a_page_sends_blocks_over_http(encoder: Encoder) -> None:
     for field, value in (("rate", "1"), ("rate", "fast"), ("threshold", "2"), ("words", "a" * 50_000), ("lost", "nan")):
         assert hear(bytes(2), **{field: value})[0] == 422
     assert page.get(f"/live/hear?visitor={ANNE}").status_code == 405 and len(live) == 0
+
+
+def test_a_page_that_is_foreign_or_sends_too_much_is_refused(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    fastapi = pytest.importorskip("fastapi", reason="fastapi, which comes with gradio, is not installed")
+    from fastapi.testclient import TestClient
+
+    from kws_imagebind.demo.routes import MOST_BYTES, add_routes
+
+    live, app = Live(encoder), fastapi.FastAPI()
+    add_routes(app, live)
+    page = TestClient(app)
+
+    def status(what: str, visitor: str = ANNE, **sent: Any) -> int:
+        return page.post(f"/live/{what}?visitor={visitor}", **sent).status_code
+
+    large = {"data": {"rate": "16000"}, "files": {"sound": ("block", bytes(MOST_BYTES + 2**20))}}
+    assert status("hear", **large) == 413
+    form = {"content-type": "multipart/form-data; boundary=x"}
+    assert status("hear", content=iter([b"--x--"]), headers=form) == 413  # in chunks, without a length
+    assert status("hear", content=b"", headers=form | {"content-length": "many"}) == 413
+    for origin in ("http://elsewhere.example", "null", "http://testserver:81"):
+        assert status("start", headers={"origin": origin}) == 403
+    assert len(live) == 0
+    assert status("start", headers={"origin": "http://testserver"}) == 200
+    proxied = {"origin": "https://demo.example", "x-forwarded-host": "demo.example"}
+    assert status("start", headers=proxied) == 200
+    monkeypatch.setattr(module, "VISITORS", 1)
+    assert [status(what, BOB) for what in ("start", "stop")] == [503, 503]

@@ -121,7 +121,7 @@ def test_an_encoder_that_does_not_know_only_ranks(encoder: Encoder, tmp_path: Pa
 
 def test_an_answer_of_many_words_is_cut() -> None:
     hits = tuple(Hit(f"w{index}", index, index + 0.5, 0.9) for index in range(9))
-    assert Verdict(9.0, (("w0", 0.5),), ("w0", 0.9), 0.5, hits, True).answer == "w0, w1, w2, w3, w4, w5, …"
+    assert Verdict(9.0, (("w0", 0.5),), ("w0", 0.9), {"w0": 0.5}, hits, True).answer == "w0, w1, w2, w3, w4, w5, …"
 
 
 @pytest.mark.parametrize(
@@ -136,8 +136,11 @@ def test_the_examples_show_what_there_is_to_see(encoder: Encoder, tmp_path: Path
     assert (answer.entry.answer, answer.entry.what) == (expected, f"{name}.wav")
 
 
+THRESHOLDS = {"yes": 0.5, 'say "tea", hot': 0.8}  # as enrolled words may have
+
+
 def entry(recording: str, *hits: Hit, words: tuple[str, ...] = ("yes", "tea, hot")) -> Entry:
-    verdict = Verdict(2.5, (("yes", 0.61),), ("yes", 0.25), 0.5, hits, long=True)
+    verdict = Verdict(2.5, (("yes", 0.61),), ("yes", 0.25), THRESHOLDS, hits, long=True)
     return Entry(recording, "12:34:56", verdict, words)
 
 
@@ -162,6 +165,20 @@ def test_a_downloaded_history_holds_every_hit() -> None:
     assert [row["word"] for row in read] == ["yes", 'say "tea", hot', NONE]
     assert [row["recording"] for row in read] == ["two.wav", "two.wav", "none.wav"]
     assert (read[1]["start"], read[1]["end"], read[1]["score"]) == ("1.500", "1.900", "0.9300")
+    assert [row["threshold"] for row in read] == ["0.5", "0.8", "0.5"]
     assert (read[2]["start"], read[2]["score"], read[2]["threshold"]) == ("", "0.2500", "0.5")
     assert {row["words"] for row in read} == {"yes, tea, hot"}
     assert list(csv.reader(io.StringIO(hits_csv(hits).decode())))[1] == ["yes", "0.500", "0.900", "0.8100"]
+
+
+def test_words_with_thresholds_of_their_own_are_said_to_have_them(encoder: Encoder, tmp_path: Path) -> None:
+    name, wav = example("Three words")
+    (tmp_path / name).write_bytes(wav)
+    for own, said in (({"left": 0.7}, "Each word has its own threshold"), ({}, "From 0.5 on it counts")):
+        scorer = kws.enrol(encoder, {"yes": (), "left": (), "stop": ()}, own)
+        verdict = judge(str(tmp_path / name), scorer, encoder)
+        assert verdict.thresholds == {"yes": 0.5, "left": 0.5, "stop": 0.5} | own
+        assert said in panels.ranking(verdict, {}, 12)
+        rows = csv.DictReader(io.StringIO(as_csv([Entry(name, "1:00", verdict, tuple(scorer.labels))]).decode()))
+        needed = {row["word"]: float(row["threshold"]) for row in rows}
+        assert needed and needed == {word: verdict.thresholds[word] for word in needed}

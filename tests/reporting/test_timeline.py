@@ -39,7 +39,9 @@ def test_more_words_than_rows_share_the_last_one() -> None:
 
 
 def test_a_hit_past_the_end_stays_within_the_figure() -> None:
-    (bar,) = elements(timeline_figure([Hit("yes", 0.9, 1.3, 1.0)], 1.0), "rect")
+    figure = timeline_figure([Hit("yes", 0.9, 1.3, 1.0)], 1.0)
+    assert ElementTree.fromstring(figure).get("aria-label") == "1 word found in 1.0 seconds"
+    (bar,) = elements(figure, "rect")
     assert float(bar.attrib["x"].rstrip("%")) + float(bar.attrib["width"].rstrip("%")) <= 100
 
 

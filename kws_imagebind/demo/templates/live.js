@@ -18,12 +18,27 @@
   let listening = null; // {stream, context, parts, samples, lost}, while the microphone is on
   let busy = false; // from a press of the button until it has done its work
 
+  // The alert stands outside the panel, and changes only with its text: a screen reader reads each change aloud.
+  function alarm(texts) {
+    const place = document.getElementById("live-alert");
+    if (Array.from(place.querySelectorAll("p"), (each) => each.textContent).join("\n") === texts.join("\n")) return;
+    const notice = Object.assign(document.createElement("div"), { className: "panel notice" });
+    notice.append(...texts.map((text) => Object.assign(document.createElement("p"), { textContent: text })));
+    place.replaceChildren(...(texts.length ? [notice] : []));
+  }
+
   function say(text) {
-    const place = document.createElement("div");
-    place.className = "panel notice";
-    place.setAttribute("role", "alert");
-    place.append(Object.assign(document.createElement("p"), { textContent: text }));
-    panel().replaceChildren(place);
+    panel().querySelector(".hint")?.remove();
+    alarm([text]);
+  }
+
+  function show(html, problem) {
+    const fresh = document.createElement("template");
+    fresh.innerHTML = html;
+    const alerts = Array.from(fresh.content.querySelectorAll("[data-alert]"));
+    alerts.forEach((each) => each.remove());
+    panel().replaceChildren(fresh.content);
+    alarm([...(problem ? [problem] : []), ...alerts.map((each) => each.textContent.trim())]);
   }
 
   function reason(error) {
@@ -37,6 +52,7 @@
   }
 
   function trouble(error) {
+    if (error.status === 503) return "Too many people are listening. Try again in a minute.";
     if (error.status) return "This is a fault of the demo, not yours. The terminal that runs it shows the details.";
     return "The demo does not answer. It may have ended; start it again.";
   }
@@ -74,24 +90,31 @@
   }
 
   async function open() {
-    const wanted = { channelCount: 1, echoCancellation: false, noiseSuppression: false };
+    const wanted = { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false };
     const stream = await navigator.mediaDevices.getUserMedia({ audio: wanted });
-    const context = new AudioContext();
+    const source = { stream, context: null, parts: [], samples: 0, lost: 0 };
+    try {
+      await connect(source);
+    } catch (error) {
+      close(source); // or the microphone would stay on
+      throw error;
+    }
+    stream.getTracks()[0].onended = () => end(source, "The microphone is gone. Plug it in, and press Start again.");
+    return source;
+  }
+
+  async function connect(source) {
+    const context = (source.context = new AudioContext());
     await context.audioWorklet.addModule(URL.createObjectURL(new Blob([TAKER], { type: "text/javascript" })));
-    const source = { stream, context, parts: [], samples: 0, lost: 0 };
     const taker = new AudioWorkletNode(context, "taker", { numberOfOutputs: 0 });
     taker.port.onmessage = (event) => keep(source, event.data);
-    context.createMediaStreamSource(stream).connect(taker);
+    context.createMediaStreamSource(source.stream).connect(taker);
     await context.resume();
-    stream.getTracks()[0].onended = () => {
-      if (listening === source) stop("The microphone is gone. Plug it in, and press Start again.");
-    };
-    return source;
   }
 
   function close(source) {
     source.stream.getTracks().forEach((track) => track.stop());
-    source.context.close();
+    source.context?.close();
   }
 
   function name(button, text) {
@@ -104,7 +127,7 @@
       await wait(EVERY);
       if (listening !== source || !source.samples) continue;
       const html = await send("hear", take(source));
-      if (listening === source) panel().innerHTML = html;
+      if (listening === source) show(html);
     }
   }
 
@@ -122,31 +145,45 @@
       return say(trouble(error));
     }
     listening = source;
+    alarm([]);
     name(document.getElementById("listen"), "Stop");
-    source.loop = listen(source).catch((error) => stop(trouble(error)));
+    source.loop = listen(source).catch((error) => end(source, trouble(error), true));
   }
 
-  async function stop(problem) {
+  // Where the loop is broken, it waits for this, and must not be waited for.
+  async function stop(problem, broken = false) {
     const source = listening;
     if (!source) return;
     listening = null;
     name(document.getElementById("listen"), "Start");
     close(source);
-    if (problem) return say(problem);
+    if (problem) say(problem);
     try {
-      await source.loop;
+      if (!broken) await source.loop;
       if (source.samples) await send("hear", take(source));
-      panel().innerHTML = await send("stop");
+      show(await send("stop"), problem);
     } catch (error) {
-      say(trouble(error));
+      say(problem ?? trouble(error));
     }
+  }
+
+  async function work(action) {
+    busy = true;
+    try {
+      await action();
+    } finally {
+      busy = false;
+    }
+  }
+
+  // What ends a recording by itself. A recording that the visitor is ending goes on to its end.
+  async function end(source, problem, broken) {
+    if (listening === source) await work(() => stop(problem, broken));
   }
 
   document.addEventListener("click", async (event) => {
     if (busy || !event.target.closest?.("#listen")) return;
-    busy = true;
-    await (listening ? stop() : start());
-    busy = false;
+    await work(() => (listening ? stop() : start()));
   });
   addEventListener("pagehide", () => {
     if (listening) close(listening);
