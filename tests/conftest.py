@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -76,3 +76,12 @@ def real_clips() -> Path:
     if not (REAL / "SpeechCommands").is_dir():
         pytest.skip("no real Speech Commands clips beside the project")
     return REAL
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Training on few clips is chaotic: sums in another order, as more threads make them, end elsewhere."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

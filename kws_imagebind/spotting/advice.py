@@ -80,17 +80,23 @@ class Advice:
         said = " or ".join(f"/{each}/" for each in self.said)
         guess = " (no dictionary has it: check this, or give ARPAbet)" if self.guessed else ""
         near = ", ".join(f"{word} {cosine:.2f}" for word, cosine in self.neighbours)
-        inside = f"{self.inside[0]:,} words" + (f", such as {', '.join(self.inside[1])}" if self.inside[0] else "")
+        inside = f"{self.inside[0]:,} word{'s' * (self.inside[0] != 1)}" + (
+            f", such as {', '.join(self.inside[1])}" if self.inside[0] else ""
+        )
         return "\n".join(
             [
                 f"{self.word}: {self.verdict}",
                 f"  read as      {said}{guess}",
-                f"  length       {self.phonemes} phonemes, {self.syllables} syllable{'s' * (self.syllables != 1)}",
+                f"  length       {_counted(self.phonemes, 'phoneme')}, {_counted(self.syllables, 'syllable')}",
                 f"  sounds like  {near} (cosine; {LIKE} and more are often confused)",
                 f"  part of      {inside}",
-                f"  at 0.5       {EXPECTED[min(3, max(1, self.syllables))]}",
+                f"  at 0.5       {EXPECTED[min(3, max(1, self.syllables))]} (words of this length)",
             ]
         )
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def check_word(encoder: Encoder, word: str) -> Advice:
@@ -110,7 +116,8 @@ def check_word(encoder: Encoder, word: str) -> Advice:
     names, table = _dictionary()
     own = readout.labels[0].casefold()
     distance = np.min([edit_distances(_indices(reading), table) for reading in readings], axis=0)
-    others = [place for place in np.argsort(distance, kind="stable")[:TRIED] if names[place] != own]
+    near = np.argsort(distance, kind="stable")[:TRIED]
+    others = [place for place in near if distance[place] and names[place] != own]  # not what is said alike
     cosines = readout(encoder.encode_text([f"/{' '.join(_said(table[place]))}/" for place in others])).values[:, 0]
     ranked = sorted(zip((names[place] for place in others), cosines.tolist(), strict=True), key=lambda pair: -pair[1])
     nearest = tuple(dict(reversed(ranked)).items())  # of a word that is said in two ways the nearer one

@@ -22,7 +22,7 @@ from kws_imagebind.spotting.windows import Heard, Loudness, listen_to
 def detect(
     path: str | os.PathLike[str],
     words: Words | Readout | os.PathLike[str],
-    encoder: Encoder | None = None,
+    encoder: Encoder | str | None = None,
     threshold: Threshold | None = None,
 ) -> list[Hit]:
     """The words that are said in a recording, in the order of their times.
@@ -35,7 +35,7 @@ def detect(
     Args:
         path: a recording of any format that `load_audio` reads.
         words: labels, or 'label=/ARPAbet/'; a list, or a text such as 'yes,no'. Or enrolled words, or their file .kws.
-        encoder: the bundled PhoneBind by default.
+        encoder: an encoder or its name; the bundled PhoneBind by default.
         threshold: the least score of a hit, from 0 to 1; or one for each word. A higher one has fewer false alarms and
             misses more words. By default 0.5, or each enrolled word's own.
 
@@ -46,7 +46,8 @@ def detect(
         KeywordError, PronunciationError: a word cannot be used.
         EnrolmentError: enrolled words are of another encoder, or their file is damaged.
     """
-    return Detector(encoder or load_encoder("phonebind"), words, threshold)(path)
+    chosen = load_encoder(encoder or "phonebind") if encoder is None or isinstance(encoder, str) else encoder
+    return Detector(chosen, words, threshold)(path)
 
 
 class Detector:

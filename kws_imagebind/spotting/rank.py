@@ -22,7 +22,7 @@ LONG = 1.5  # windows; a longer recording is searched, a shorter one is heard at
 def spot(
     path: str | os.PathLike[str],
     words: Words | Enrolment | os.PathLike[str],
-    encoder: Encoder | None = None,
+    encoder: Encoder | str | None = None,
     templates: Sequence[str] | None = None,
     average: Average = "embedding",
 ) -> list[tuple[str, float]]:
@@ -34,7 +34,7 @@ def spot(
     Args:
         path: a recording of any format that `load_audio` reads, and of any length.
         words: labels, or 'label=/ARPAbet/'; a list, or a text such as 'yes,no'. Or enrolled words, or their file .kws.
-        encoder: the bundled PhoneBind by default.
+        encoder: an encoder or its name; the bundled PhoneBind by default.
         templates: sentences with '{}' for the word; by default the encoder's own.
         average: of several templates, "embedding" or "score".
 
@@ -43,7 +43,7 @@ def spot(
         KeywordError, PronunciationError: a word cannot be used.
         EnrolmentError: enrolled words are of another encoder, or their file is damaged.
     """
-    encoder = encoder or load_encoder("phonebind")
+    encoder = load_encoder(encoder or "phonebind") if encoder is None or isinstance(encoder, str) else encoder
     return rank(path, encoder, word_scorer(encoder, words, templates, average))
 
 

@@ -288,7 +288,7 @@ def test_the_peak_of_a_map_is_judged_by_the_box_of_the_word() -> None:
     assert found.hits.estimate == 0.75 and found.hits.n == 4 and found.chance == 0.25
 
 
-def test_videos_go_from_files_to_retrieval(tmp_path: Path) -> None:
+def test_videos_go_from_files_to_retrieval(tmp_path: Path, one_thread: None) -> None:
     """Shapes with their own tones; three of the files cannot be used."""
     pytest.importorskip("av", reason="videos need PyAV")
     from tests.datasets.videos import KINDS, RATE, write
@@ -310,7 +310,7 @@ def test_videos_go_from_files_to_retrieval(tmp_path: Path) -> None:
     found = report(plan)
     assert found.accuracy.estimate > 0.6
     across = next(each for each in found.directions if each.name == "image to audio")
-    assert across.measures["ndcg@30"].estimate > across.chance["ndcg@30"] + 0.1
+    assert across.measures["ndcg@30"].estimate > across.chance["ndcg@30"]  # which of four videos is 0.9
 
 
 def test_a_batch_of_videos_has_negatives_of_other_videos_on_the_same_grid(tmp_path: Path) -> None:

@@ -187,10 +187,10 @@ def test_a_loss_that_is_not_a_number_ends_in_one_sentence(tones: Dataset, cache:
 
 
 def test_an_epoch_that_diverges_and_words_never_named_are_told(
-    tones: Dataset, cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tones: Dataset, cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, one_thread: None
 ) -> None:
     splits = split(tones)
-    wild = recipe(rate=0.5, epochs=2, front_end=FrontEnd(), optimiser="adam", warmup=0.0)
+    wild = recipe(rate=5.0, epochs=2, front_end=FrontEnd(), optimiser="adam", warmup=0.0)
     trained = train(Plan("residual", splits, tmp_path / "run", wild, cache))
     said = [record.message for record in caplog.records]
     assert sum("diverged: its training loss" in each for each in said) == 1
