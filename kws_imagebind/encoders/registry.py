@@ -114,6 +114,11 @@ def load_encoder(name: str = "phonebind", device: str = "auto", precision: str =
     return cast(Encoder, made) if isinstance(made, Scorer) else check_encoder(made)
 
 
+def as_encoder(encoder: Encoder | str | None) -> Encoder:
+    """An encoder as it is, the one of a name, or the bundled PhoneBind."""
+    return load_encoder(encoder or "phonebind") if encoder is None or isinstance(encoder, str) else encoder
+
+
 def _made(name: str, make: Callable[..., Any], options: dict[str, Any]) -> Encoder:
     """An encoder from what makes one. A loader need not know the usual options, as long as nobody asks for them."""
     refused = [option for option in options if not accepts(make, option)]

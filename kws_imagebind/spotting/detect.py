@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kws_imagebind.audio.files import stream_audio
-from kws_imagebind.encoders import Encoder, load_encoder
+from kws_imagebind.encoders import Encoder, as_encoder
 from kws_imagebind.readouts.base import Readout
 from kws_imagebind.readouts.enrolment import Words
 from kws_imagebind.spotting.hits import Decider, Hit, Threshold, thresholds
@@ -46,8 +46,7 @@ def detect(
         KeywordError, PronunciationError: a word cannot be used.
         EnrolmentError: enrolled words are of another encoder, or their file is damaged.
     """
-    chosen = load_encoder(encoder or "phonebind") if encoder is None or isinstance(encoder, str) else encoder
-    return Detector(chosen, words, threshold)(path)
+    return Detector(as_encoder(encoder), words, threshold)(path)
 
 
 class Detector:

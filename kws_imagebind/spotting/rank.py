@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kws_imagebind.audio.files import duration, load_audio
 from kws_imagebind.audio.signal import AudioError, is_silent
-from kws_imagebind.encoders import Encoder, load_encoder
+from kws_imagebind.encoders import Encoder, as_encoder
 from kws_imagebind.encoders.base import WindowEncoder
 from kws_imagebind.readouts.base import Average
 from kws_imagebind.readouts.enrolment import Enrolment, Words, word_scorer
@@ -43,7 +43,7 @@ def spot(
         KeywordError, PronunciationError: a word cannot be used.
         EnrolmentError: enrolled words are of another encoder, or their file is damaged.
     """
-    encoder = load_encoder(encoder or "phonebind") if encoder is None or isinstance(encoder, str) else encoder
+    encoder = as_encoder(encoder)
     return rank(path, encoder, word_scorer(encoder, words, templates, average))
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kws_imagebind.audio.resample import Resampler
 from kws_imagebind.audio.signal import AudioError
-from kws_imagebind.encoders import Encoder, load_encoder
+from kws_imagebind.encoders import Encoder, as_encoder
 from kws_imagebind.readouts.base import Readout
 from kws_imagebind.readouts.enrolment import Words
 from kws_imagebind.spotting.hits import APART, Decider, Hit, Threshold, thresholds
@@ -43,7 +43,7 @@ class Listener:
             own.
         patience: seconds that a better score is waited for before a hit is given.
         refractory: seconds after a hit in which there is no other.
-        encoder: the bundled PhoneBind by default.
+        encoder: an encoder or its name; the bundled PhoneBind by default.
 
     Raises:
         EncoderError: the encoder has no window, what its scores are worth is not known, or a number is out of range.
@@ -56,10 +56,9 @@ class Listener:
         threshold: Threshold | None = None,
         patience: float = APART,
         refractory: float = APART,
-        encoder: Encoder | None = None,
+        encoder: Encoder | str | None = None,
     ) -> None:
-        encoder = encoder or load_encoder("phonebind")
-        self._start(Judge(encoder, words), threshold, patience, refractory)
+        self._start(Judge(as_encoder(encoder), words), threshold, patience, refractory)
 
     @classmethod
     def of(

@@ -363,3 +363,12 @@ def test_the_extent_of_a_word_is_where_it_is_loud() -> None:
 def test_testing_clips_choose_nothing(real_clips: Path) -> None:
     with pytest.raises(ValueError, match="'testing' chooses nothing"):
         clips(real_clips, "testing")
+
+
+def test_an_encoder_may_be_given_by_its_name() -> None:
+    path = SAMPLE / "stop" / "04098292_nohash_0.wav"
+    assert kws.spot(path, ["stop", "left"], encoder="phonebind") == kws.spot(path, ["stop", "left"])
+    assert kws.detect(path, ["stop"], encoder="phonebind") == kws.detect(path, ["stop"])
+    assert kws.Listener(["stop"], encoder="phonebind").sample_rate == 16_000
+    with pytest.raises(kws.EncoderError, match="unknown encoder 'phonebnd'"):
+        kws.spot(path, ["stop"], encoder="phonebnd")
