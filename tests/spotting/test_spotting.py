@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 import kws_imagebind as kws
 from kws_imagebind.cli import main
+from kws_imagebind.encoders import EncoderError
 from kws_imagebind.encoders.confidence import Confidence, ConfidenceError
 from kws_imagebind.encoders.phonebind import WEIGHTS, PhoneBindEncoder
 from kws_imagebind.spotting.detect import Detector, find_hits
@@ -370,5 +371,5 @@ def test_an_encoder_may_be_given_by_its_name() -> None:
     assert kws.spot(path, ["stop", "left"], encoder="phonebind") == kws.spot(path, ["stop", "left"])
     assert kws.detect(path, ["stop"], encoder="phonebind") == kws.detect(path, ["stop"])
     assert kws.Listener(["stop"], encoder="phonebind").sample_rate == 16_000
-    with pytest.raises(kws.EncoderError, match="unknown encoder 'phonebnd'"):
+    with pytest.raises(EncoderError, match="unknown encoder 'phonebnd'"):
         kws.spot(path, ["stop"], encoder="phonebnd")
