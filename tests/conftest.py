@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -85,3 +86,12 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def loggers_speak() -> None:
+    """Libraries that configure logging disable the loggers that exist; what a test says is then lost for the others."""
+    logging.disable(logging.NOTSET)
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.startswith("kws_imagebind") and isinstance(logger, logging.Logger):
+            logger.disabled, logger.propagate = False, True

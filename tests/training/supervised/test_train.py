@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import shutil
 import sys
 from dataclasses import replace
@@ -189,6 +190,7 @@ def test_a_loss_that_is_not_a_number_ends_in_one_sentence(tones: Dataset, cache:
 def test_an_epoch_that_diverges_and_words_never_named_are_told(
     tones: Dataset, cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, one_thread: None
 ) -> None:
+    caplog.set_level(logging.WARNING, logger="kws_imagebind")
     splits = split(tones)
     wild = recipe(rate=5.0, epochs=2, front_end=FrontEnd(), optimiser="adam", warmup=0.0)
     trained = train(Plan("residual", splits, tmp_path / "run", wild, cache))
