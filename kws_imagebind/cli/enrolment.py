@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kws_imagebind.cli.options import add_encoder_options, chosen_encoder, chosen_templates, say
+from kws_imagebind.datasets.base import counted
 
 if TYPE_CHECKING:
     from kws_imagebind.readouts.enrolment import Enrolment
@@ -101,7 +102,7 @@ def _enrol(arguments: argparse.Namespace) -> int:
     assert words is not None
     if given or arguments.remove:
         words.save(path)
-        say(f"wrote {_counted(len(words), 'word')} to {path}")
+        say(f"wrote {counted(len(words), 'word')} to {path}")
     if arguments.json:
         print(json.dumps(_as_dict(words)))
     else:
@@ -133,7 +134,3 @@ def _show(words: Enrolment) -> None:
                 f"note: {file} sounds more like '{other}' ({score:.2f}) than like '{name}' ({own:.2f}); "
                 "listen to it, and record it again if it is not what you meant"
             )
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"

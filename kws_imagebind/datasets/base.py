@@ -278,3 +278,12 @@ def listed(names: Iterable[str], most: int = 40) -> str:
     ordered = sorted(names)
     rest = f" and {len(ordered) - most} more" if len(ordered) > most else ""
     return ", ".join(ordered[:most]) + rest
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, for a message.
+
+    >>> counted(1, "word"), counted(1200, "word")
+    ('1 word', '1,200 words')
+    """
+    return f"{number:,} {noun}{'s' * (number != 1)}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, fields, replace  # noqa: F401, replace is for the doctest
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +149,7 @@ class SpeechConfidence:
     for each of them; the root of that counts, which forgives one sound that was not heard. A longer word is easier to
     tell from others, so its number of phonemes, up to `LONG`, moves the threshold.
 
+    >>> from dataclasses import replace
     >>> within = Weighing(keyword=20.0, fillers=-10.0, spread=0.0, spelling=1.0, phonemes=0.1, bias=-8.0)
     >>> sure = SpeechConfidence(within, replace(within, bias=-6.0))
     >>> [round(float(sure(*map(torch.tensor, (0.6, 0.4, 0.1, match, 6.0, 0.0)))), 2) for match in (-0.5, -20.0)]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kws_imagebind.datasets.base import counted
 from kws_imagebind.encoders.base import Encoder, EncoderError, FrameEncoder
 from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
 from kws_imagebind.text.phonemes import PHONEMES, VOWELS, Pronunciation, entries
@@ -80,23 +81,18 @@ class Advice:
         said = " or ".join(f"/{each}/" for each in self.said)
         guess = " (no dictionary has it: check this, or give ARPAbet)" if self.guessed else ""
         near = ", ".join(f"{word} {cosine:.2f}" for word, cosine in self.neighbours)
-        inside = f"{self.inside[0]:,} word{'s' * (self.inside[0] != 1)}" + (
-            f", such as {', '.join(self.inside[1])}" if self.inside[0] else ""
-        )
+        such = f", such as {', '.join(self.inside[1])}" if self.inside[0] else ""
+        inside = f"{counted(self.inside[0], 'word')}{such}"
         return "\n".join(
             [
                 f"{self.word}: {self.verdict}",
                 f"  read as      {said}{guess}",
-                f"  length       {_counted(self.phonemes, 'phoneme')}, {_counted(self.syllables, 'syllable')}",
+                f"  length       {counted(self.phonemes, 'phoneme')}, {counted(self.syllables, 'syllable')}",
                 f"  sounds like  {near} (cosine; {LIKE} and more are often confused)",
                 f"  part of      {inside}",
                 f"  at 0.5       {EXPECTED[min(3, max(1, self.syllables))]} (words of this length)",
             ]
         )
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def check_word(encoder: Encoder, word: str) -> Advice:

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from kws_imagebind.audio.signal import fit
-from kws_imagebind.models.phonebind import SAMPLES, PhoneBind, PhoneBindConfig, load, phoneme_indices, save
+from kws_imagebind.models.phonebind import SAMPLES, PhoneBind, PhoneBindConfig, load, save
 from kws_imagebind.text.phonemes import lookup
 from kws_imagebind.training.corpora.shards import Corpus, Segment, write_shard
 from kws_imagebind.training.phonebind import distillation
@@ -48,7 +48,7 @@ def clean(corpus: Corpus, index: int) -> torch.Tensor:
 
 def test_a_lesson_is_the_mean_of_the_teachers_cosines(corpus: Corpus, teachers: list[Path], tmp_path: Path) -> None:
     said = [lookup(word)[0] for word in WORDS]
-    lessons = prepare(teachers, corpus, phoneme_indices(said), tmp_path)
+    lessons = prepare(teachers, corpus, said, tmp_path)
     clips = [clean(corpus, index) for index in (0, 7)]
     with torch.inference_mode():
         each = [(m := load(path)).encode_audio(torch.stack(clips)) @ m.encode_text(said).T for path in teachers]
@@ -59,13 +59,13 @@ def test_a_lesson_is_the_mean_of_the_teachers_cosines(corpus: Corpus, teachers: 
 def test_what_teachers_heard_is_kept_and_named_after_them(
     corpus: Corpus, teachers: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    indices = phoneme_indices([lookup("lamp")[0]])
-    first = prepare(teachers, corpus, indices, tmp_path)
+    said = [lookup("lamp")[0]]
+    first = prepare(teachers, corpus, said, tmp_path)
     monkeypatch.setattr(distillation, "_heard", lambda *_: pytest.fail("heard again"))
-    again = prepare(teachers, corpus, indices, tmp_path)
+    again = prepare(teachers, corpus, said, tmp_path)
     assert np.array_equal(first.sounds, again.sounds)
     with pytest.raises(pytest.fail.Exception, match="heard again"):
-        prepare(teachers[:1], corpus, indices, tmp_path)
+        prepare(teachers[:1], corpus, said, tmp_path)
 
 
 def test_the_loss_is_least_where_student_and_teachers_agree() -> None:
@@ -85,7 +85,7 @@ def test_a_student_comes_nearer_to_its_teachers(corpus: Corpus, teachers: list[P
     )  # fmt: skip
     torch.manual_seed(3)
     learner = Trainer(PhoneBind(SMALL), Sampler(corpus, recipe), recipe)
-    learner.lessons = prepare(teachers, corpus, learner.indices, tmp_path)
+    learner.lessons = prepare(teachers, corpus, learner.sampler.pronunciations, tmp_path)
     segments, words = np.arange(len(corpus)), np.arange(len(learner.indices))
 
     def error() -> float:

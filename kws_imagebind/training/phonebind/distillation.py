@@ -21,11 +21,13 @@ from tqdm import tqdm
 
 from kws_imagebind.audio.signal import fit
 from kws_imagebind.files import whole
-from kws_imagebind.models.phonebind import SAMPLES, PhoneBind, load
+from kws_imagebind.models.ensemble import Ensemble
+from kws_imagebind.models.phonebind import SAMPLES, at_full_scale, load
+from kws_imagebind.text.phonemes import Pronunciation
 from kws_imagebind.training.corpora.shards import Corpus
 
-ROWS = 256  # segments that the teacher hears at once
-SHARPNESS = 30.0  # what cosines are multiplied by before the softmax: with it they are about calibrated
+ROWS = 256  # segments that the teachers hear, or pronunciations that they read, at once
+SHARPNESS = 30.0  # what cosines are multiplied by before a softmax: with it they are about calibrated
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ class Lessons:
     """What the teachers make of a corpus.
 
     Attributes:
-        sounds: of each segment (segments, dims of all teachers), each teacher's unit vector divided by the root of
-            their number, so that a scalar product is the mean of the teachers' cosines.
+        sounds: of each segment (segments, dims of all teachers), as an `Ensemble` hears it, so that a scalar product is
+            the mean of the teachers' cosines.
         texts: the same of each pronunciation (pronunciations, dims of all teachers).
     """
 
@@ -47,21 +49,21 @@ class Lessons:
         return heard @ self.texts[torch.from_numpy(pronunciations)].T
 
 
-def prepare(teachers: Sequence[Path], corpus: Corpus, indices: Tensor, folder: Path) -> Lessons:
+def prepare(teachers: Sequence[Path], corpus: Corpus, pronunciations: Sequence[Pronunciation], folder: Path) -> Lessons:
     """Lets the teachers hear every segment and read every pronunciation; what they hear is kept in `folder`.
 
     Args:
         teachers: files of weights.
         corpus: whose segments the student will hear.
-        indices: phoneme indices of the pronunciations (pronunciations, longest), as the student reads them.
+        pronunciations: that the student reads.
         folder: of a run; the file in it is named after the teachers and the corpus.
     """
-    models = [load(path) for path in teachers]
+    teacher = Ensemble([load(path) for path in teachers])
     kept = folder / f"lessons-{_digest(teachers, corpus)}.npy"
     if not kept.is_file():
         with whole(kept) as part, part.open("wb") as file:
-            np.save(file, _heard(models, corpus))
-    return Lessons(np.load(kept, mmap_mode="r"), _read(models, indices))
+            np.save(file, _heard(teacher, corpus))
+    return Lessons(np.load(kept, mmap_mode="r"), _read(teacher, pronunciations))
 
 
 def distilled(cosines: Tensor, expected: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,23 +89,20 @@ def _digest(teachers: Sequence[Path], corpus: Corpus) -> str:
 
 
 @torch.inference_mode()
-def _heard(models: Sequence[PhoneBind], corpus: Corpus) -> NDArray[np.float16]:
+def _heard(teacher: Ensemble, corpus: Corpus) -> NDArray[np.float16]:
     rows = []
     for start in tqdm(range(0, len(corpus), ROWS), desc="teachers hear", unit=f"x{ROWS}"):
         part = [
             torch.from_numpy(corpus.audio(index).astype(np.float32) / 32_768)
             for index in range(start, min(start + ROWS, len(corpus)))
         ]
-        clips = torch.stack([fit(clip, SAMPLES) for clip in part])
-        fronts = {model.config.front_end: model for model in models}  # those that hear alike share the features
-        features = {front: model.features(clips) for front, model in fronts.items()}
+        mel = teacher.mel(at_full_scale(torch.stack([fit(clip, SAMPLES) for clip in part])))
         with torch.autocast("cpu", torch.bfloat16):
-            heard = [model.audio(features[model.config.front_end])[0].float() for model in models]
-        rows.append((torch.cat(heard, 1) / len(models) ** 0.5).half().numpy())
+            rows.append(teacher.hear(mel)[0].half().numpy())
     return np.concatenate(rows)
 
 
 @torch.inference_mode()
-def _read(models: Sequence[PhoneBind], indices: Tensor) -> Tensor:
-    parts = [torch.cat([model.text(part) for model in models], 1) for part in indices.split(500)]
-    return torch.cat(parts) / len(models) ** 0.5
+def _read(teacher: Ensemble, pronunciations: Sequence[Pronunciation]) -> Tensor:
+    starts = range(0, len(pronunciations), ROWS)
+    return torch.cat([teacher.encode_text(pronunciations[start : start + ROWS]) for start in starts])

@@ -48,11 +48,10 @@ from kws_imagebind.text.phonemes import Pronunciation
 from kws_imagebind.training.corpora.shards import SAMPLE_RATE, Corpus, Segment
 from kws_imagebind.training.corpora.synthesis import ACCENTED, SYNTHESISERS
 from kws_imagebind.training.phonebind.augmentation import augment, place
-from kws_imagebind.training.phonebind.distillation import Lessons, distilled, prepare
+from kws_imagebind.training.phonebind.distillation import SHARPNESS, Lessons, distilled, prepare
 
 SHORT = 5  # phonemes
 ROWS = 500  # pronunciations compared with all others at once
-SHARPNESS = 30.0  # what cosines are multiplied by in a check: with it they are about calibrated
 
 
 @dataclass(frozen=True)
@@ -405,7 +404,7 @@ def main() -> None:
     trainer = Trainer(model, Sampler(corpus, recipe), recipe)
     if arguments.teachers:
         folder = arguments.lessons or arguments.run
-        trainer.lessons = prepare(arguments.teachers, corpus, trainer.indices, folder)
+        trainer.lessons = prepare(arguments.teachers, corpus, trainer.sampler.pronunciations, folder)
     print(
         f"{len(corpus):,} segments, {len(trainer.indices):,} pronunciations; drawn:", trainer.sampler.shares, flush=True
     )
