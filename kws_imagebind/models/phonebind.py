@@ -28,6 +28,7 @@ BLANK = 0  # of CTC, and the padding of the phoneme tower
 POSITIONS = 16  # from either end; phonemes further inside a long phrase share the last one
 SAMPLES = 16_000  # one second: what the audio tower was trained on
 FLOOR = 1e-6  # 60 dB below a clip's loudest mel band
+STEADY = 0.3  # deviations of the whole clip, added to that of a band
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class PhoneBindConfig:
     high: float = 7_600.0  # Hz
     stem: tuple[int, int] = (24, 32)  # channels of the two 2-D convolutions
     stem_blocks: int = 2  # residual 2-D convolutions after them
+    bands: bool = False  # whether the first convolution also sees each mel band by itself (`by_band`)
     width: int = 192
     blocks: int = 6
     kernel: int = 9  # frames of 30 ms
@@ -62,6 +64,15 @@ def features(mel: Tensor, floor: Tensor | float = FLOOR) -> Tensor:
     loudest = mel.amax((1, 2), keepdim=True).clamp_min(1e-12)
     log = (mel / loudest + floor).log()
     return (log - log.mean((1, 2), keepdim=True)) / (log.std((1, 2), keepdim=True) + 1e-3)
+
+
+def by_band(x: Tensor) -> Tensor:
+    """Features (batch, mels, frames) -> each mel band with mean 0 and nearly deviation 1: free of the microphone.
+
+    What a linear filter does to sound is a constant in each band's logarithm. A band that hardly moves stays small.
+    """
+    moved = x - x.mean(2, keepdim=True)
+    return moved / (moved.square().mean(2, keepdim=True).sqrt() + STEADY)
 
 
 def at_full_scale(waveforms: Tensor) -> Tensor:
@@ -126,7 +137,8 @@ class AudioTower(nn.Module):
     def __init__(self, config: PhoneBindConfig) -> None:
         super().__init__()
         first, second = config.stem
-        self.stem1 = nn.Conv2d(1, first, 5, stride=(2, 3), padding=2)
+        self.bands = config.bands
+        self.stem1 = nn.Conv2d(2 if config.bands else 1, first, 5, stride=(2, 3), padding=2)
         self.norm1 = nn.BatchNorm2d(first)
         self.stem2 = nn.Conv2d(first, second, 3, stride=(2, 1), padding=1)
         self.norm2 = nn.BatchNorm2d(second)
@@ -140,7 +152,8 @@ class AudioTower(nn.Module):
         self.spell = nn.Linear(config.width, len(PHONEMES) + 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        h = F.gelu(self.norm1(self.stem1(x[:, None])))  # (B, c1, mels/2, T/3)
+        seen = torch.stack([x, by_band(x)], 1) if self.bands else x[:, None]
+        h = F.gelu(self.norm1(self.stem1(seen)))  # (B, c1, mels/2, T/3)
         h = F.gelu(self.norm2(self.stem2(h)))  # (B, c2, mels/4, T/3)
         for spectral in self.spectral:
             h = spectral(h)
@@ -220,14 +233,23 @@ class PhoneBind(nn.Module):
         return self.text(phoneme_indices(pronunciations).to(self.log_scale.device))
 
 
-def deepened(model: PhoneBind, blocks: int) -> PhoneBind:
-    """A model that hears the same, with so many more blocks in its audio tower, which add nothing until they learn."""
-    config = replace(model.config, blocks=model.config.blocks + blocks)
-    deeper = PhoneBind(config)
-    deeper.load_state_dict(model.state_dict(), strict=False)
-    for block in deeper.audio.blocks[model.config.blocks :]:
+def grown(model: PhoneBind, blocks: int = 0, bands: bool = False) -> PhoneBind:
+    """A model that hears the same, with more to learn by.
+
+    Args:
+        model: to begin with.
+        blocks: more of them in the audio tower, which add nothing until they learn.
+        bands: whether its first convolution is to see each band by itself; it makes nothing of them until it learns.
+    """
+    config = replace(model.config, blocks=model.config.blocks + blocks, bands=bands or model.config.bands)
+    larger, state = PhoneBind(config), model.state_dict()
+    first = state["audio.stem1.weight"]
+    missing = larger.audio.stem1.in_channels - first.shape[1]
+    state["audio.stem1.weight"] = F.pad(first, (0, 0, 0, 0, 0, missing))
+    larger.load_state_dict(state, strict=False)
+    for block in larger.audio.blocks[model.config.blocks :]:
         nn.init.zeros_(block.get_parameter("scale"))
-    return deeper
+    return larger
 
 
 def phoneme_indices(pronunciations: Sequence[Pronunciation]) -> Tensor:

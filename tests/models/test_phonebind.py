@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,8 +23,9 @@ from kws_imagebind.models.phonebind import (
     SAMPLES,
     PhoneBind,
     PhoneBindConfig,
-    deepened,
+    by_band,
     features,
+    grown,
     load,
     phoneme_indices,
     save,
@@ -68,16 +70,24 @@ def test_the_spelling_has_a_frame_every_30_ms(model: PhoneBind) -> None:
     assert spelling.shape == (2, 33, 40)
 
 
-def test_a_deeper_model_hears_the_same_until_it_learns(bundled: PhoneBind) -> None:
-    deeper = deepened(bundled, 2).eval()
-    assert len(deeper.audio.blocks) == len(bundled.audio.blocks) + 2
+@pytest.mark.parametrize("more", [{"blocks": 2}, {"bands": True}, {"blocks": 1, "bands": True}])
+def test_a_grown_model_hears_the_same_until_it_learns(bundled: PhoneBind, more: dict[str, Any]) -> None:
+    larger = grown(bundled, **more).eval()
+    assert len(larger.audio.blocks) == len(bundled.audio.blocks) + more.get("blocks", 0)
     x = torch.randn(3, 64, 100)
     with torch.inference_mode():
-        for found, expected in zip(deeper.audio(x), bundled.audio(x), strict=True):
+        for found, expected in zip(larger.audio(x), bundled.audio(x), strict=True):
             assert torch.allclose(found, expected, atol=1e-6)
-    deeper.audio(x)[0][:, 0].sum().backward()
-    learns = deeper.audio.blocks[-1].get_parameter("scale").grad
-    assert learns is not None and bool(learns.abs().max() > 0)
+    for learns in (larger.audio.blocks[-1].get_parameter("scale"), larger.audio.stem1.weight):
+        assert torch.autograd.grad(larger.audio(x)[0][:, 0].sum(), learns)[0].abs().max() > 0
+
+
+def test_a_band_by_itself_is_free_of_the_microphone() -> None:
+    x, equaliser = torch.randn(2, 16, 98), torch.randn(2, 16, 1)
+    torch.testing.assert_close(by_band(x + equaliser), by_band(x))
+    assert by_band(x).mean(2).abs().max() < 1e-6
+    still = by_band(torch.zeros(1, 16, 98) + equaliser[:1])
+    assert still.abs().max() < 1e-5
 
 
 def test_gain_does_not_matter(bundled: PhoneBind) -> None:

@@ -38,7 +38,7 @@ from kws_imagebind.models.phonebind import (
     SAMPLES,
     PhoneBind,
     PhoneBindConfig,
-    deepened,
+    grown,
     load,
     phoneme_indices,
     save,
@@ -374,6 +374,9 @@ def main() -> None:
     parser.add_argument("--shards", default="*", help="pattern of the shards to train on")
     parser.add_argument("--start", type=Path, help="weights to go on from; they bring their own sizes")
     parser.add_argument("--deepen", type=int, default=0, help="blocks to add to the audio tower of --start")
+    parser.add_argument(
+        "--bands", action="store_true", help="have the model of --start see each mel band by itself, too"
+    )
     parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--threads", type=int, default=2)
@@ -391,6 +394,8 @@ def main() -> None:
         parser.error("--start brings its own sizes; leave --model away")
     if arguments.deepen < 0 or (arguments.deepen and not arguments.start):
         parser.error("--deepen adds blocks to the model of --start; give both, and a number of 1 or more")
+    if arguments.bands and not arguments.start:
+        parser.error("--bands is for the model of --start; afresh, give --model '{\"bands\": true}'")
     if arguments.lessons and not arguments.teachers:
         parser.error("--lessons is where --teachers keep what they hear; give --teachers too")
     torch.set_num_threads(arguments.threads)
@@ -400,7 +405,7 @@ def main() -> None:
     corpus = Corpus(arguments.corpus.glob(f"{arguments.shards}.tsv"))
     model = PhoneBind(PhoneBindConfig(**arguments.model))
     if arguments.start:
-        model = deepened(load(arguments.start), arguments.deepen)
+        model = grown(load(arguments.start), arguments.deepen, arguments.bands)
     trainer = Trainer(model, Sampler(corpus, recipe), recipe)
     if arguments.teachers:
         folder = arguments.lessons or arguments.run
