@@ -38,7 +38,7 @@ def add_listen(commands: argparse._SubParsersAction) -> None:
         "--words umbrella,kettle -",
     )
     command.set_defaults(run=_listen)
-    command.add_argument("source", nargs="?", choices=["-"], metavar="-", help="raw 16-bit PCM on stdin")
+    command.add_argument("source", nargs="?", metavar="-", help="raw 16-bit PCM on stdin")
     command.add_argument("--words", metavar="A,B,C", help="ARPAbet as in 'kettle=/K EH T AH L/'; or FILE.kws")
     command.add_argument(
         "--threshold",
@@ -122,6 +122,13 @@ def _export(arguments: argparse.Namespace) -> int:
 def _listen(arguments: argparse.Namespace) -> int:
     if arguments.list_inputs:
         return _list_inputs()
+    if arguments.source not in (None, "-"):
+        file, words = shlex.quote(arguments.source), shlex.quote(arguments.words or "A,B,C")
+        say(
+            f"kws-imagebind listen: hears a microphone, or raw sound on stdin with '-', and not '{arguments.source}'; "
+            f"for a file use 'kws-imagebind spot {file} --words {words} --threshold 0.5'"
+        )
+        return BAD_INPUT
     if not arguments.words:
         say("kws-imagebind listen: no words to listen for; give them with --words, as in --words umbrella,kettle")
         return BAD_INPUT

@@ -79,7 +79,12 @@ def test_a_command_runs_for_each_hit_without_a_shell(
         (["--words", "left", "--threshold", "right=0.5", "-"], "threshold for 'right', which is not among the words"),
         (["--words", "left", "--threshold", "1.5", "-"], "threshold 1.5; expected a number from 0 to 1"),
         (["--words", "left", "--patience", "-1", "-"], "patience of -1.0 s; expected 0 to 5 s"),
-        (["--words", "left", "file.wav"], "invalid choice"),
+        (
+            ["--words", "left,up", "my file.wav"],
+            "hears a microphone, or raw sound on stdin with '-', and not 'my file.wav'; for a file use "
+            "'kws-imagebind spot 'my file.wav' --words left,up --threshold 0.5'",
+        ),
+        (["file.wav"], "use 'kws-imagebind spot file.wav --words A,B,C --threshold 0.5'"),
     ],
 )
 def test_bad_input_is_one_sentence(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
