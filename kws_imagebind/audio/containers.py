@@ -54,7 +54,8 @@ def _is_tagged(data: bytes) -> bool:
 
 def _is_mpeg(data: bytes) -> bool:
     """Whether three frames of MP3 of the same kind follow each other. Samples may look like a single one."""
-    place, kind = 0, None
+    place = 0
+    kind: tuple[int, int, int] | None = None
     for _ in range(3):
         header = data[place : place + 4]
         length = _frame(header)

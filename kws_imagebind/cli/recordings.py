@@ -158,7 +158,7 @@ def _tell(recording: Path, ranks: list[tuple[str, float]], hits: Found | None, t
     """For people: what was found, or else what comes nearest to it."""
     if hits:
         _print_hits([hit for hit, _ in hits])
-        _say_rivals(hits)
+        _say_rivals(recording, hits)
     elif not ranks:
         say(f"kws-imagebind spot: {recording}: holds only silence, so no word was said")
     else:
@@ -167,16 +167,16 @@ def _tell(recording: Path, ranks: list[tuple[str, float]], hits: Found | None, t
         _print_ranks(ranks)
 
 
-def _say_rivals(found: Found) -> None:
-    """Which other words reach their thresholds where a word was found, that nobody takes them for unheard."""
+def _say_rivals(recording: Path, found: Found) -> None:
+    """Which other words reach their thresholds where a word was found, so that they are not taken for unheard."""
     places = [(hit, rivals) for hit, rivals in found if rivals]
     for hit, rivals in places[:MOST_PLACES]:
         words = ", ".join(f"'{word}' ({score:.2f})" for word, score in rivals[:MOST_RIVALS])
         rest = f" and {len(rivals) - MOST_RIVALS} more" if len(rivals) > MOST_RIVALS else ""
-        say(f"kws-imagebind spot: '{hit.word}' at {_clock(hit.start)} also fits {words}{rest}")
+        say(f"kws-imagebind spot: {recording}: '{hit.word}' at {_clock(hit.start)} also fits {words}{rest}")
     if len(places) > MOST_PLACES:
         say(
-            f"kws-imagebind spot: {len(places) - MOST_PLACES:,} more of the words found also fit others; "
+            f"kws-imagebind spot: {recording}: {len(places) - MOST_PLACES:,} more of the words found also fit others; "
             "--json has all as 'also_fits'"
         )
 

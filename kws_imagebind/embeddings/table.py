@@ -288,16 +288,19 @@ def rows_of(path: Path) -> Iterator[Row]:
     """What a table says of each clip, a few thousand in memory at a time.
 
     Raises:
+        TableError: it does not name its clips.
         DamagedTableError: it cannot be read.
     """
     arrow, parquet = _pyarrow()
     try:
         with parquet.ParquetFile(path) as file:
             names = [name for name in COLUMNS if name in file.schema_arrow.names and name != "vector"]
+            if "key" not in names:
+                raise TableError(f"{path} has no column key; expected a table that 'kws-imagebind embed' wrote")
             for batch in file.iter_batches(batch_size=4096, columns=names):
                 for values in batch.to_pylist():
                     yield Row(**{**values, "path": values.get("path") or values["key"]})
-    except (arrow.ArrowException, OSError, KeyError) as error:
+    except (arrow.ArrowException, OSError) as error:
         raise DamagedTableError(f"{path} cannot be read as Parquet ({error}); write it again") from error
 
 

@@ -99,8 +99,8 @@ class Detector:
     def rivals(self, heard: Heard, hits: Sequence[Hit]) -> list[list[tuple[str, float]]]:
         """Of each hit the other words that were left out for it: (word, score), the best first.
 
-        Such a word reaches its threshold between the hit's start and end, where a window has one word only, and is not
-        found within a window's length itself.
+        Such a word reaches its threshold between the hit's start and end, and has no hit of its own within a window's
+        length.
 
         Args:
             heard: the whole recording.

@@ -190,7 +190,7 @@ def test_a_finished_table_is_only_written_over_by_its_own_job(
 
     other = ToneEncoder()
     other.fingerprint = "tone-2"
-    refused("encoder 'tone' with other weights or settings (tone-2) is asked for", other, tones)
+    refused("by encoder 'tone' (tone-1), and encoder 'tone' (tone-2) is asked for", other, tones)
     refused("data set 'folder' (1000, 440) is asked for", tone_encoder, tones, keywords="440,1000")
     copies = tmp_path / "copies"
     shutil.copytree(tones, copies)  # the same names, and perhaps other sounds

@@ -337,14 +337,14 @@ def _check_finished(output: Path, job: Job, listing: table.Listing) -> None:
     if other:
         raise ExecutorError(
             f"'{output}' already holds {counted(rows, 'vector')} of {_described(about)} by encoder "
-            f"'{about.get('encoder')}', and {other}; {remedy}"
+            f"'{about.get('encoder')}' ({about.get('fingerprint')}), and {other}; {remedy}"
         )
 
 
 def _other(job: Job, about: Mapping[str, Any]) -> str:
     """What is asked for that a table does not say of itself; empty where all is the same."""
     if about.get("fingerprint") != job.fingerprint:
-        return f"encoder '{job.encoder}' with other weights or settings ({job.fingerprint}) is asked for"
+        return f"encoder '{job.encoder}' ({job.fingerprint}) is asked for"
     asked = asdict(job)
     names = ["dataset", "split", "task"]
     if all(about.get(name) == asked[name] for name in names) and (
