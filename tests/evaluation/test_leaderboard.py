@@ -223,7 +223,11 @@ def test_nothing_measured_ends_with_an_error(capsys: pytest.CaptureFixture[str],
 
 
 @pytest.mark.parametrize("names", [["fonebind"], ["fonebind", "imagebnd"]])
-def test_each_reason_is_said_once(capsys: pytest.CaptureFixture[str], names: list[str]) -> None:
+def test_each_reason_is_said_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, names: list[str]
+) -> None:
+    fails = "kws_imagebind.evaluation.leaderboard._in_a_process"
+    monkeypatch.setattr(fails, lambda encoder, _: {"error": f"unknown encoder '{encoder}'; available: phonebind"})
     assert main(["leaderboard", *names, "--keywords", "yes,no"]) == 2
     said = capsys.readouterr().err
     assert [said.count(f"unknown encoder '{name}'") for name in names] == [1] * len(names)
