@@ -265,9 +265,7 @@ def test_near_neighbours_are_the_nearest_by_edit_distance() -> None:
 
 
 def test_made_up_pronunciations_are_near_and_never_those_that_are_tested_on() -> None:
-    distance = pytest.importorskip(
-        "rapidfuzz", reason="the 'train' extra is not installed"
-    ).distance.Levenshtein.distance
+    rapidfuzz = pytest.importorskip("rapidfuzz.distance", reason="the 'train' extra is not installed")
     said = [pronunciation for word in (*WORDS, "aught", "ought", "bead") for pronunciation in lookup(word)]
     found = made_up(said, 200, seed=3)
     apart = [rapidfuzz.Levenshtein.distance(found[index], said[index // 200]) for index in range(len(found))]
