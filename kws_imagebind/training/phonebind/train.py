@@ -368,7 +368,7 @@ def main() -> None:
     if arguments.deepen < 0 or (arguments.deepen and not arguments.start):
         parser.error("--deepen adds blocks to the model of --start; give both, and a number of 1 or more")
     if arguments.bands and not arguments.start:
-        parser.error("--bands is for the model of --start; afresh, give --model '{\"bands\": true}'")
+        parser.error("--bands is for the model of --start; afresh, a model sees them anyway")
     if arguments.lessons and not arguments.teachers:
         parser.error("--lessons is where --teachers keep what they hear; give --teachers too")
     torch.set_num_threads(arguments.threads)
