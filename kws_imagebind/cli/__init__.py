@@ -9,6 +9,7 @@ import argparse
 import io
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -61,6 +62,17 @@ COMMANDS: tuple[Callable[[argparse._SubParsersAction], None], ...] = (
 
 class Parser(argparse.ArgumentParser):
     """argparse with errors of one line."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """As argparse does; but what a command does not know, the command itself refuses, under its own name."""
+        found, rest = super().parse_known_args(args, namespace)
+        if rest and not rest[0].startswith("-") and getattr(found, "data", "") is None:
+            self.error(f"'{rest[0]}' stands alone; name a folder or a table with --data {shlex.quote(rest[0])}")
+        if rest:
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        return found, rest
 
     def error(self, message: str) -> NoReturn:
         self.exit(BAD_INPUT, f"{self.prog}: {message}; see {self.prog} --help\n")

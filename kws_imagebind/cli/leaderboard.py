@@ -58,8 +58,9 @@ def _leaderboard(arguments: argparse.Namespace) -> int:
         check_folder(arguments.output)
     board = leaderboard(arguments.encoders, request, (lambda message: None) if arguments.quiet else say)
     if not board.rows:
+        said = len(board.failed) > 1 and not arguments.quiet
         reasons = "; ".join(f"{name}: {why}" for name, why in board.failed.items())
-        raise EncoderError(f"no encoder could be measured; {reasons}")
+        raise EncoderError("no encoder could be measured; " + ("the reasons are above" if said else reasons))
     print(json.dumps(board.as_dict(), ensure_ascii=False) if arguments.json else board)
     if arguments.output:
         written = board.save(arguments.output) + _report_beside(arguments.output)

@@ -38,7 +38,7 @@ def add_listen(commands: argparse._SubParsersAction) -> None:
         "--words umbrella,kettle -",
     )
     command.set_defaults(run=_listen)
-    command.add_argument("source", nargs="?", choices=["-"], metavar="-", help="raw 16-bit PCM on stdin")
+    command.add_argument("source", nargs="?", metavar="-", help="raw 16-bit PCM on stdin")
     command.add_argument("--words", metavar="A,B,C", help="ARPAbet as in 'kettle=/K EH T AH L/'; or FILE.kws")
     command.add_argument(
         "--threshold",
@@ -122,6 +122,13 @@ def _export(arguments: argparse.Namespace) -> int:
 def _listen(arguments: argparse.Namespace) -> int:
     if arguments.list_inputs:
         return _list_inputs()
+    if arguments.source not in (None, "-"):
+        file, words = shlex.quote(arguments.source), shlex.quote(arguments.words or "A,B,C")
+        say(
+            f"kws-imagebind listen: hears a microphone, or raw sound on stdin with '-', and not '{arguments.source}'; "
+            f"for a file use 'kws-imagebind spot {file} --words {words} --threshold 0.5'"
+        )
+        return BAD_INPUT
     if not arguments.words:
         say("kws-imagebind listen: no words to listen for; give them with --words, as in --words umbrella,kettle")
         return BAD_INPUT
@@ -205,24 +212,46 @@ def _from_microphone(arguments: argparse.Namespace, listener: Listener) -> Itera
 
 
 def pcm(source: BinaryIO, rate: int, channels: int) -> Iterator[NDArray[np.int16]]:
-    """Little-endian 16-bit samples from a pipe, (samples, channels) a block, as they come."""
+    """Little-endian 16-bit samples from a pipe, (samples, channels) a block, as they come.
+
+    Raises:
+        AudioError: nothing comes, or what comes is a file of sound or text and not samples.
+    """
     import numpy as np
 
-    from kws_imagebind.audio.signal import AudioError
-
-    width, held, first = 2 * channels, b"", True
-    read = getattr(source, "read1", source.read)
-    while data := read(max(width, rate // 10 * width)):
-        if first and data[:4] == b"RIFF":
-            raise AudioError("what comes on stdin is a WAV file; send raw 16-bit PCM, or use 'kws-imagebind spot FILE'")
-        first = False
+    width, held = 2 * channels, b""
+    for data in _checked(source, max(width, rate // 10 * width)):
         held += data
         whole = len(held) // width * width
         if whole:
             yield np.frombuffer(held[:whole], dtype="<i2").reshape(-1, channels).astype(np.int16)
         held = held[whole:]
-    if first:
+
+
+def _checked(source: BinaryIO, size: int) -> Iterator[bytes]:
+    """The bytes of a pipe, at most so many at once, after the first have shown that they may be samples."""
+    from kws_imagebind.audio.containers import ENOUGH, container
+    from kws_imagebind.audio.signal import AudioError
+
+    read = getattr(source, "read1", source.read)
+    first = b""
+    while len(first) < ENOUGH and (data := read(size)):
+        first += data
+    if not first:
         raise AudioError("no sound came on stdin; expected raw 16-bit PCM, as 'arecord -t raw -f S16_LE' writes it")
+    found = container(first)
+    if found == "text":
+        raise AudioError(
+            "what comes on stdin is text; expected raw 16-bit PCM, as 'arecord -t raw -f S16_LE' writes it"
+        )
+    if found:
+        raise AudioError(
+            f"what comes on stdin is {found}; send raw 16-bit PCM, as 'ffmpeg -i FILE -f s16le -ac 1 -ar 16000 -' "
+            "writes it, or use 'kws-imagebind spot FILE --threshold 0.5'"
+        )
+    yield first
+    while data := read(size):
+        yield data
 
 
 def _show_level(level: float, found: bool) -> None:

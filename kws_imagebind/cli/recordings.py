@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from kws_imagebind.spotting.explain import Explanation
     from kws_imagebind.spotting.hits import Hit
 
+    Found = list[tuple[Hit, list[tuple[str, float]]]]  # each hit with the words that were left out for it
+
+MOST_PLACES, MOST_RIVALS = 8, 3  # in messages
+
 
 def add_spot(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
@@ -120,14 +124,15 @@ def _spot(arguments: argparse.Namespace) -> int:
     def detector() -> Detector:
         return Detector(encoder, scorer, arguments.threshold)
 
-    def hear(recording: Path) -> tuple[list[tuple[str, float]], list[Hit] | None]:
+    def hear(recording: Path) -> tuple[list[tuple[str, float]], Found | None]:
         searched = isinstance(encoder, WindowEncoder) and is_long(recording, encoder)
         if arguments.threshold is None and not searched:
             return rank(recording, encoder, scorer), None
         heard = detector().listen(recording)
         if not heard.audible.any():
             return [], []
-        return ranked(heard, recording), detector().hits(heard)
+        hits = detector().hits(heard)
+        return ranked(heard, recording), list(zip(hits, detector().rivals(heard, hits), strict=True))
 
     code = 0
     for recording in arguments.recordings:
@@ -149,18 +154,31 @@ def _spot(arguments: argparse.Namespace) -> int:
     return code
 
 
-def _tell(
-    recording: Path, ranks: list[tuple[str, float]], hits: list[Hit] | None, thresholds: dict[str, float]
-) -> None:
+def _tell(recording: Path, ranks: list[tuple[str, float]], hits: Found | None, thresholds: dict[str, float]) -> None:
     """For people: what was found, or else what comes nearest to it."""
     if hits:
-        _print_hits(hits)
+        _print_hits([hit for hit, _ in hits])
+        _say_rivals(recording, hits)
     elif not ranks:
         say(f"kws-imagebind spot: {recording}: holds only silence, so no word was said")
     else:
         if hits is not None:
             say(f"kws-imagebind spot: {recording}: no word scores {_limits(thresholds)} or more; the best cosines are")
         _print_ranks(ranks)
+
+
+def _say_rivals(recording: Path, found: Found) -> None:
+    """Which other words reach their thresholds where a word was found, so that they are not taken for unheard."""
+    places = [(hit, rivals) for hit, rivals in found if rivals]
+    for hit, rivals in places[:MOST_PLACES]:
+        words = ", ".join(f"'{word}' ({score:.2f})" for word, score in rivals[:MOST_RIVALS])
+        rest = f" and {len(rivals) - MOST_RIVALS} more" if len(rivals) > MOST_RIVALS else ""
+        say(f"kws-imagebind spot: {recording}: '{hit.word}' at {_clock(hit.start)} also fits {words}{rest}")
+    if len(places) > MOST_PLACES:
+        say(
+            f"kws-imagebind spot: {recording}: {len(places) - MOST_PLACES:,} more of the words found also fit others; "
+            "--json has all as 'also_fits'"
+        )
 
 
 def _explain(recording: Path, encoder: Encoder, detector: Detector, at: float, as_json: bool) -> None:
@@ -198,7 +216,7 @@ def _limits(thresholds: dict[str, float]) -> str:
 
 
 def _answer(
-    recording: Path, encoder: str, ranks: list[tuple[str, float]], hits: list[Hit] | None, thresholds: dict[str, float]
+    recording: Path, encoder: str, ranks: list[tuple[str, float]], hits: Found | None, thresholds: dict[str, float]
 ) -> dict[str, Any]:
     scores = [{"word": word, "score": round(score, 6)} for word, score in ranks]
     answer: dict[str, Any] = {"recording": str(recording), "encoder": encoder, "scores": scores}
@@ -206,8 +224,14 @@ def _answer(
         same = len(set(thresholds.values())) == 1
         answer["threshold"] = next(iter(thresholds.values())) if same else thresholds
         answer["detections"] = [
-            {"word": hit.word, "start": round(hit.start, 3), "end": round(hit.end, 3), "score": round(hit.score, 6)}
-            for hit in hits
+            {
+                "word": hit.word,
+                "start": round(hit.start, 3),
+                "end": round(hit.end, 3),
+                "score": round(hit.score, 6),
+                "also_fits": [{"word": word, "score": round(score, 6)} for word, score in rivals],
+            }
+            for hit, rivals in hits
         ]
     return answer
 

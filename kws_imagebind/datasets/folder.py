@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from kws_imagebind.datasets.base import DatasetError, Kind, Recordings, Request, Stream, Utterance, listed
+from kws_imagebind.datasets.base import DatasetError, Kind, Recordings, Request, Stream, Utterance, counted, listed
 from kws_imagebind.registry import to_install
 
 PICTURE_NAMES = frozenset(".jpg .jpeg .png .webp .bmp .gif .tif .tiff".split())
@@ -129,12 +130,13 @@ def walk(root: Path, others: Counter[str], files: Files = RECORDINGS) -> Iterato
             differ in upper and lower case alone.
     """
     if not root.is_dir():
-        raise DatasetError(f"'{root}' is not a folder; expected one that holds a folder for each word")
+        raise DatasetError(_no_folder(root))
     folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith((".", "_")))
     if not folders:
+        own = sum(files.are(path) for path in root.iterdir() if path.is_file())
+        found = f"holds {counted(own, files.singular)} of its own, but no" if own else "holds no"
         raise DatasetError(
-            f"'{root}' holds no folder with the name of a word; expected {files.plural} such as "
-            f"'{root}/{files.example}'"
+            f"'{root}' {found} folder with the name of a word; expected {files.plural} such as '{root}/{files.example}'"
         )
     _check_names(folders)
     for folder in sorted(folders, key=lambda folder: f"{_plain(folder.name)}/"):  # which is the order of the keys
@@ -184,6 +186,17 @@ def _instead(folder: Path, passed: Counter[str], files: Files) -> str:
         return "it holds folders, which are not searched; name the folder whose folders are the words"
     found = f"it holds only {listed(passed)}" if passed else "it is empty"
     return f"{found}; put {files.formats} files there or remove the folder"
+
+
+def _no_folder(path: Path) -> str:
+    """What a path is that should be a folder, and the remedy."""
+    expected = "expected one that holds a folder for each word"
+    if not path.exists():
+        return f"'{path}' is not a folder: nothing is there; {expected}"
+    if not is_audio(path):
+        return f"'{path}' is not a folder but a file; {expected}, or a table of 'kws-imagebind embed'"
+    file = shlex.quote(str(path))
+    return f"'{path}' is not a folder but a recording; {expected}, or use 'kws-imagebind spot {file} --words A,B'"
 
 
 def _plain(name: str) -> str:

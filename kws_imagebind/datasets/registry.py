@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -81,8 +82,8 @@ def load_dataset(
         version: of speech-commands; by default the one that `root` is named by or holds.
 
     Raises:
-        DatasetError: unknown name or split, options that do not belong together, missing or incomplete data, a task
-            that is defined on another version of the corpus.
+        DatasetError: unknown name or split, a folder's path as the name, options that do not belong together, missing
+            or incomplete data, a task that is defined on another version of the corpus.
         KeywordError: unknown task, blank or repeated keywords.
     """
     return _loaded(_request(name, root, split, task, keywords, download, version))
@@ -127,6 +128,13 @@ def _request(
     if keywords is not None:
         chosen = parse_keywords(keywords) if isinstance(keywords, str) else check_keywords(keywords)
     place = None if root is None else Path(root)
+    name = str(name)  # a path is not one, which the next line says
+    if name not in DATASETS and Path(name).is_dir():
+        raise DatasetError(
+            f"'{name}' is a folder and not the name of a data set; write "
+            f'kws.load_dataset("{dataset_at(Path(name))}", root="{name}"), or --data {shlex.quote(name)} on the '
+            "command line"
+        )
     return Request(name, place, split, task, chosen, version, download)
 
 

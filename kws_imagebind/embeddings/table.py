@@ -41,6 +41,10 @@ class TableError(ValueError):
     """A table of embeddings that cannot be written or read. The message names the file and the remedy."""
 
 
+class DamagedTableError(TableError):
+    """A Parquet file of which a part is missing or wrong, so that nothing is lost when it is written again."""
+
+
 @dataclass(frozen=True)
 class Row:
     """What a table says of one clip, besides its vector.
@@ -275,8 +279,29 @@ def footer(path: Path) -> tuple[int, dict[str, Any]]:
     try:
         found = parquet.read_metadata(path)
     except (arrow.ArrowException, OSError) as error:
-        raise TableError(f"{path} cannot be read as Parquet ({str(error).splitlines()[0]}); write it again") from error
+        reason = str(error).splitlines()[0]
+        raise DamagedTableError(f"{path} cannot be read as Parquet ({reason}); write it again") from error
     return found.num_rows, _metadata(path, found.metadata or {})
+
+
+def rows_of(path: Path) -> Iterator[Row]:
+    """What a table says of each clip, a few thousand in memory at a time.
+
+    Raises:
+        TableError: it does not name its clips.
+        DamagedTableError: it cannot be read.
+    """
+    arrow, parquet = _pyarrow()
+    try:
+        with parquet.ParquetFile(path) as file:
+            names = [name for name in COLUMNS if name in file.schema_arrow.names and name != "vector"]
+            if "key" not in names:
+                raise TableError(f"{path} has no column key; expected a table that 'kws-imagebind embed' wrote")
+            for batch in file.iter_batches(batch_size=4096, columns=names):
+                for values in batch.to_pylist():
+                    yield Row(**{**values, "path": values.get("path") or values["key"]})
+    except (arrow.ArrowException, OSError) as error:
+        raise DamagedTableError(f"{path} cannot be read as Parquet ({error}); write it again") from error
 
 
 def _columns(rows: Sequence[Row], vectors: np.ndarray | None) -> pyarrow.Table:
@@ -349,7 +374,7 @@ def _check_ends(path: Path) -> None:
     if first != MAGIC:
         raise TableError(f"{path} is not a Parquet file; expected a table that 'kws-imagebind embed' wrote")
     if last != MAGIC:
-        raise TableError(f"{path} is cut short: it does not end as a Parquet file does; copy or write it again")
+        raise DamagedTableError(f"{path} is cut short: it does not end as a Parquet file does; copy or write it again")
 
 
 def _metadata(path: Path, found: Mapping[bytes, bytes]) -> dict[str, Any]:
@@ -382,6 +407,14 @@ def _vectors(path: Path, table: pyarrow.Table) -> np.ndarray:
             "so divide each by its norm"
         )
     return vectors
+
+
+def is_same_clip(one: Row, other: Row) -> bool:
+    """Whether two rows are of the same part of the same file, wherever that is named from."""
+    if (_utf8(one.key), one.start, one.seconds) != (_utf8(other.key), other.start, other.seconds):
+        return False
+    first, second = _utf8(one.path), _utf8(other.path)
+    return first == second or Path(first).resolve() == Path(second).resolve()
 
 
 def _utf8(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,9 @@ from kws_imagebind.encoders import Encoder, as_encoder
 from kws_imagebind.readouts.base import Readout
 from kws_imagebind.readouts.enrolment import Words
 from kws_imagebind.spotting.hits import Decider, Hit, Threshold, thresholds
-from kws_imagebind.spotting.judge import Judge
+from kws_imagebind.spotting.judge import LEAST, Judge
 from kws_imagebind.spotting.stream import Listener
-from kws_imagebind.spotting.windows import Heard, Loudness, listen_to
+from kws_imagebind.spotting.windows import HOP, Heard, Loudness, listen_to
 
 
 def detect(
@@ -95,6 +95,30 @@ class Detector:
     def hits(self, heard: Heard) -> list[Hit]:
         """The words said in what was heard."""
         return find_hits(heard, self.thresholds, self._judge.window)
+
+    def rivals(self, heard: Heard, hits: Sequence[Hit]) -> list[list[tuple[str, float]]]:
+        """Of each hit the other words that were left out for it: (word, score), the best first.
+
+        Such a word reaches its threshold between the hit's start and end, and has no hit of its own within a window's
+        length.
+
+        Args:
+            heard: the whole recording.
+            hits: those in it.
+        """
+        scores = self.word_scores(heard).numpy() if hits else np.zeros((0, 0))
+        return [self._rivals(heard, hits, hit, scores) for hit in hits]
+
+    def _rivals(
+        self, heard: Heard, hits: Sequence[Hit], hit: Hit, scores: NDArray[np.float64]
+    ) -> list[tuple[str, float]]:
+        windows = np.arange(round(hit.start / HOP), round(hit.end / HOP) + 1)
+        windows = windows[(windows < len(scores)) & (heard.scores[windows.clip(max=len(scores) - 1)] > 0)]
+        own = {each.word for each in hits if abs(each.time - hit.time) <= self._judge.window}
+        best = scores[windows].max(0, initial=0.0)
+        found = [(word, float(score)) for word, score in zip(heard.labels, best, strict=True) if word not in own]
+        reached = [(word, score) for word, score in found if score >= max(self.thresholds[word], LEAST)]
+        return sorted(reached, key=lambda pair: -pair[1])
 
 
 def find_hits(heard: Heard, threshold: Threshold, window: float) -> list[Hit]:

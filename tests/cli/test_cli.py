@@ -319,6 +319,23 @@ WRONG = {
     "not available here": ["evaluate", "--device", "cuda:77"],
     "'meta' is not available": ["evaluate", "--device", "meta"],
     "no precision 'int2'": ["evaluate", "--precision", "int2"],
+    "kws-imagebind evaluate: unrecognized arguments: --nonsense; see kws-imagebind evaluate --help": [
+        "evaluate",
+        "--nonsense",
+    ],
+    "kws-imagebind: unrecognized arguments: --nonsense; see kws-imagebind --help": ["--nonsense", "list"],
+    "kws-imagebind describe: 'words' stands alone; name a folder or a table with --data words;": ["describe", "words"],
+    "'clip.wav' is not a folder but a recording; expected one that holds a folder for each word, or use "
+    "'kws-imagebind spot clip.wav --words A,B'": ["describe", "--data", "clip.wav"],
+    "'clip.csv' is not a folder but a file; expected one": ["describe", "--data", "clip.csv"],
+    "'gone' is not a folder: nothing is there; expected one": ["describe", "--data", "gone"],
+    "'words/yes' holds 1 recording of its own, but no folder with the name of a word; expected recordings such as "
+    "'words/yes/yes/1.wav'": ["describe", "--data", "words/yes"],
+    "'bad' holds no folder with the name of a word; expected": ["describe", "--data", "bad"],
+    "clips.parquet is not a Parquet file; expected a table": ["describe", "--data", "clips.parquet"],
+    "unknown data set 'gone'; available: sample": ["describe", "--dataset", "gone"],
+    '\'words\' is a folder and not the name of a data set; write kws.load_dataset("folder", root="words"), or --data '
+    "words on the command line": ["describe", "--dataset", "words"],
     "needs a validation split to choose on": ["evaluate", "--calibrate"],
     "leave that out, or measure a data set with splits": ["evaluate", "--calibrate", "--data", "words"],
     "it has no splits; name what to learn from with --support DIR": ["few-shot", "--data", "words"],
@@ -343,6 +360,7 @@ def test_bad_input_ends_with_one_clear_line(capsys: pytest.CaptureFixture[str], 
         Path("words", word).mkdir(parents=True)
         soundfile.write(f"words/{word}/1.wav", np.random.default_rng(0).normal(0, 0.1, 16_000), 16_000)
     Path("clip.csv").write_text("path\nclip.wav\n")
+    Path("clips.parquet").write_text("path\nclip.wav\n")
     for name, row in (("few.csv", "a.wav,lamp,yes"), ("other.csv", "b.wav,yes,yes"), ("bad/few.csv", "a.wav,,yes")):
         Path(name).write_text(f"path,label,prediction\n{row}\n")
     code, _, err = run(capsys, *WRONG[reason], *(["--quiet"] if WRONG[reason][0] == "evaluate" else []))

@@ -79,7 +79,12 @@ def test_a_command_runs_for_each_hit_without_a_shell(
         (["--words", "left", "--threshold", "right=0.5", "-"], "threshold for 'right', which is not among the words"),
         (["--words", "left", "--threshold", "1.5", "-"], "threshold 1.5; expected a number from 0 to 1"),
         (["--words", "left", "--patience", "-1", "-"], "patience of -1.0 s; expected 0 to 5 s"),
-        (["--words", "left", "file.wav"], "invalid choice"),
+        (
+            ["--words", "left,up", "my file.wav"],
+            "hears a microphone, or raw sound on stdin with '-', and not 'my file.wav'; for a file use "
+            "'kws-imagebind spot 'my file.wav' --words left,up --threshold 0.5'",
+        ),
+        (["file.wav"], "use 'kws-imagebind spot file.wav --words A,B,C --threshold 0.5'"),
     ],
 )
 def test_bad_input_is_one_sentence(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
@@ -218,7 +223,15 @@ def test_export_writes_a_file_or_says_what_it_needs(
     assert code == 0 and "2 words, 1.8" in err and target.stat().st_size < 2_000_000
 
 
-@pytest.mark.parametrize(("sound", "said"), [(b"RIFF1234WAVE" * 99, "is a WAV file"), (b"", "no sound came on stdin")])
+@pytest.mark.parametrize(
+    ("sound", "said"),
+    [
+        (b"RIFF1234WAVE" * 99, "is a WAV file; send raw 16-bit PCM, as 'ffmpeg -i FILE -f s16le"),
+        (b"ID3\x04\0\0\0\0\x02\x01" * 99, "is an MP3 file; send raw"),
+        (b"the words of a poem\n" * 99, "is text; expected raw 16-bit PCM, as 'arecord -t raw -f S16_LE' writes it"),
+        (b"", "no sound came on stdin"),
+    ],
+)
 def test_what_is_not_raw_sound_on_stdin_is_said(
     sound: bytes, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -381,7 +381,7 @@ def _equals(root: Path) -> None:
         (_empty_word, r"no' holds no recording: it is empty; put WAV"),
         (_no_audio, r"yes' holds no recording: it holds only \.doc; put WAV"),
         (_too_deep, r"mine' holds no recording: it holds folders, which are not searched"),
-        (_no_words, r"holds no folder with the name of a word; expected recordings such as"),
+        (_no_words, r"holds 1 recording of its own, but no folder with the name of a word; expected recordings such"),
         (_same_words, r"folders 'Yes' and 'yes' name the same keyword"),
         (_equals, r"folder 'a=b' has a '='"),
     ],
@@ -395,6 +395,16 @@ def test_folders_that_are_no_data_set(tmp_path: Path, make: Callable[[Path], Non
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"nowhere' is not a folder"):
         load_dataset("folder", root=tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("form", [str, Path])
+def test_a_folder_in_place_of_a_name_is_told_where_it_belongs(tones: Path, form: Callable[[Path], str]) -> None:
+    with pytest.raises(DatasetError) as caught:
+        load_dataset(form(tones))
+    said = str(caught.value)
+    remedy = said[said.index("kws.load_dataset") : said.index(", or --data")]
+    assert remedy == f'kws.load_dataset("folder", root="{tones}")' and "\n" not in said
+    assert len(load_dataset("folder", root=tones)) == 24
 
 
 def test_accents_are_spelt_one_way(tmp_path: Path) -> None:

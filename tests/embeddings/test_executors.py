@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -161,6 +162,73 @@ def test_another_run_is_not_mixed_in(tone_encoder: ToneEncoder, tones: Path, tmp
         made(tone_encoder, tones, output)
     with parts.alone(output), pytest.raises(ExecutorError, match="another run is writing"), parts.alone(output):
         pass
+
+
+def test_a_finished_table_is_only_written_over_by_its_own_job(
+    tone_encoder: ToneEncoder, tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "clips.parquet"
+    finished(tone_encoder, made(tone_encoder, tones, output), output)
+    before = output.read_bytes()
+    monkeypatch.chdir(tmp_path)
+    # The same job once more, named from elsewhere, stopped and gone on with, in other parts: the same table.
+    for place, part in ((tones, 5), (Path("tones"), 7)):
+        made(tone_encoder, place, output, part=part).encode(0, tone_encoder)
+        assert finished(tone_encoder, made(tone_encoder, place, output, part=part), output).found == 1
+        assert len(Embeddings.load(output)) == 24
+    output.write_bytes(before)
+
+    def refused(reason: str, encoder: ToneEncoder, root: Path, **options: str) -> None:
+        with pytest.raises(ExecutorError) as caught, parts.alone(output):
+            parts.prepare(output, stream_dataset("folder", root=root, **options), encoder, 4, "raise", 5)
+        said = str(caught.value)
+        assert said.startswith(
+            f"'{output}' already holds 24 vectors of data set 'folder', task 'folder' by encoder 'tone'"
+        )
+        assert reason in said and said.endswith("; choose another --output, or remove the file") and "\n" not in said
+        assert output.read_bytes() == before and not parts.folder_of(output).exists()
+
+    other = ToneEncoder()
+    other.fingerprint = "tone-2"
+    refused("by encoder 'tone' (tone-1), and encoder 'tone' (tone-2) is asked for", other, tones)
+    refused("data set 'folder' (1000, 440) is asked for", tone_encoder, tones, keywords="440,1000")
+    copies = tmp_path / "copies"
+    shutil.copytree(tones, copies)  # the same names, and perhaps other sounds
+    first = sorted((tones / "1000").iterdir())[0]
+    refused(f"'{first}' among them is not among the clips asked for", tone_encoder, copies)
+    # A clip more loses nothing; a clip less would.
+    (tones / "3000" / "more_nohash_0.wav").write_bytes(first.read_bytes())
+    finished(tone_encoder, made(tone_encoder, tones, output), output)
+    assert len(Embeddings.load(output)) == 25
+    (tones / "3000" / "more_nohash_0.wav").unlink()
+    with pytest.raises(ExecutorError, match=r"25 vectors of .*/more_nohash_0\.wav' among them is not among the clips"):
+        made(tone_encoder, tones, output)
+
+
+def test_a_finished_table_lacks_the_clips_that_were_skipped(
+    tone_encoder: ToneEncoder, tones: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "clips.parquet"
+    sorted((tones / "3000").iterdir())[2].write_bytes(b"")
+    for _ in range(2):
+        found = parts.prepare(output, stream_dataset("folder", root=tones), tone_encoder, 4, "skip", 5)
+        assert finished(tone_encoder, found, output).skipped == 1
+
+
+def test_only_what_cannot_be_read_is_written_over_where_there_is_no_table(
+    tone_encoder: ToneEncoder, tones: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "clips.parquet"
+    finished(tone_encoder, made(tone_encoder, tones, tmp_path / "good.parquet"), tmp_path / "good.parquet")
+    good = (tmp_path / "good.parquet").read_bytes()
+    for content in (b"", good[: len(good) // 2]):
+        output.write_bytes(content)
+        finished(tone_encoder, made(tone_encoder, tones, output), output)
+        assert output.read_bytes() == good
+    output.write_bytes(b"my notes")
+    with pytest.raises(ExecutorError, match="is there already, and is not a table that 'kws-imagebind embed' wrote"):
+        made(tone_encoder, tones, output)
+    assert output.read_bytes() == b"my notes"
 
 
 def test_lost_clips_are_never_joined(tone_encoder: ToneEncoder, tones: Path, tmp_path: Path) -> None:

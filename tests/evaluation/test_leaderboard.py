@@ -222,6 +222,14 @@ def test_nothing_measured_ends_with_an_error(capsys: pytest.CaptureFixture[str],
     assert "no encoder could be measured; fonebind: unknown encoder 'fonebind' (did you mean phonebind?)" in told.err
 
 
+@pytest.mark.parametrize("names", [["fonebind"], ["fonebind", "imagebnd"]])
+def test_each_reason_is_said_once(capsys: pytest.CaptureFixture[str], names: list[str]) -> None:
+    assert main(["leaderboard", *names, "--keywords", "yes,no"]) == 2
+    said = capsys.readouterr().err
+    assert [said.count(f"unknown encoder '{name}'") for name in names] == [1] * len(names)
+    assert said.splitlines()[-1].startswith("kws-imagebind leaderboard: no encoder could be measured; ")
+
+
 def test_bad_requests_are_refused_before_any_process(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(MetricError, match="'phonebind' is named twice"):
         leaderboard(["phonebind", "phonebind"], Request("sample"))

@@ -258,6 +258,39 @@ def test_of_hits_that_are_too_near_the_best_stays() -> None:
     )  # "a" at 1.0 s is within reach of "b" at 1.4
 
 
+def test_a_word_that_was_left_out_for_a_better_one_is_named() -> None:
+    spotter = ToneSpotter()
+    # Two tones at once fit both words; the third word is said on its own, and again within reach of both.
+    both = tone(1_020, 0.3, 0.4) + tone(3_020, 0.3, 0.3)
+    samples, _ = joined(1.0, both, 2.0, tone(3_020, 0.3), 2.0, tone(1_020, 0.3), 1.0)
+    detector = Detector(spotter, ["1020", "3020", "2020"], threshold=0.3)
+    heard = detector.listen_to([torch.from_numpy(samples)])
+    hits = detector.hits(heard)
+    assert [hit.word for hit in hits] == ["1020", "3020", "1020"]
+    ((word, score),), *others = detector.rivals(heard, hits)
+    place = round(hits[0].time / HOP)
+    assert word == "3020" and others == [[], []]
+    assert 0.3 <= score < hits[0].score and score >= detector.word_scores(heard)[place, 1]
+    detector.thresholds["3020"] = score + 0.01
+    assert detector.rivals(heard, hits)[0] == []
+    assert detector.rivals(heard, []) == []
+
+
+def test_the_command_line_says_which_words_were_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path / "yes.wav", joined(1.0, clip("yes"), 1.0)[0])
+    asked = ["spot", str(path), "--words", "yes,yet=/Y EH S/,lamp", "--threshold", "0.5"]
+    assert main(asked) == 0
+    said = capsys.readouterr()
+    first, second = said.out.splitlines()[1].split()[2], said.err.split("also fits '")[1].split("'")[0]
+    assert {first, second} == {"yes", "yet"} and said.err.count("\n") == 1
+    assert main([*asked, "--json"]) == 0
+    (hit,) = json.loads(capsys.readouterr().out)["detections"]
+    (rival,) = hit["also_fits"]
+    assert (hit["word"], rival["word"]) == (first, second) and rival["score"] <= hit["score"]
+    assert main(["spot", str(path), "--words", "yes,lamp", "--threshold", "0.5"]) == 0
+    assert not capsys.readouterr().err
+
+
 def test_smoothing_is_a_running_mean() -> None:
     values = torch.randn(50, 3)
     expected = torch.stack([values[max(0, i - 2) : i + 3].mean(0) for i in range(50)])

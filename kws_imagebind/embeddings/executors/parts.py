@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -21,7 +21,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from kws_imagebind.audio.signal import AudioError
-from kws_imagebind.datasets.base import Dataset, DatasetError, Kind, Stream, Utterance
+from kws_imagebind.datasets.base import Dataset, DatasetError, Kind, Stream, Utterance, counted, listed
 from kws_imagebind.embeddings import table
 from kws_imagebind.embeddings.embed import OnError, check_kind, embed_some
 from kws_imagebind.embeddings.table import TableError
@@ -192,7 +192,8 @@ def prepare(
 
     Raises:
         EncoderError: the encoder takes no pictures, and the clips are some.
-        ExecutorError: the folder of the parts holds those of another job.
+        ExecutorError: the folder of the parts holds those of another job, or the table is there already and is of
+            another encoder or other clips.
     """
     check_kind(check_encoder(encoder), clips.kind)
     folder = make_folder(folder_of(output))
@@ -213,6 +214,7 @@ def prepare(
         on_error=on_error,
     )
     parts = Parts(folder)
+    _check_finished(output, job, parts.listing)
     if any(folder.glob("part-*")):
         _check_same(parts, job)
     with whole(folder / JOB) as file:
@@ -312,6 +314,60 @@ def _check_same(parts: Parts, job: Job) -> None:
         f"'{parts.folder}' holds parts of an unfinished run with another {what}; "
         "repeat that run to finish it, or delete the folder to start again"
     )
+
+
+def _check_finished(output: Path, job: Job, listing: table.Listing) -> None:
+    """A finished table is only written over by the job that made it, with the clips that came since: nothing is lost.
+
+    Raises:
+        ExecutorError: the file is of another encoder or other clips, or is something else.
+    """
+    remedy = "choose another --output, or remove the file"
+    if not output.is_file() or not output.stat().st_size:
+        return
+    try:
+        rows, about = table.footer(output)
+        other = _other(job, about) or _lost(output, listing)
+    except table.DamagedTableError:
+        return
+    except TableError as error:
+        raise ExecutorError(
+            f"'{output}' is there already, and is not a table that 'kws-imagebind embed' wrote; {remedy}"
+        ) from error
+    if other:
+        raise ExecutorError(
+            f"'{output}' already holds {counted(rows, 'vector')} of {_described(about)} by encoder "
+            f"'{about.get('encoder')}' ({about.get('fingerprint')}), and {other}; {remedy}"
+        )
+
+
+def _other(job: Job, about: Mapping[str, Any]) -> str:
+    """What is asked for that a table does not say of itself; empty where all is the same."""
+    if about.get("fingerprint") != job.fingerprint:
+        return f"encoder '{job.encoder}' ({job.fingerprint}) is asked for"
+    asked = asdict(job)
+    names = ["dataset", "split", "task"]
+    if all(about.get(name) == asked[name] for name in names) and (
+        job.task != "custom" or list(job.keywords) == about.get("keywords")
+    ):
+        return ""
+    return f"{_described(asked)} is asked for"
+
+
+def _described(about: Mapping[str, Any]) -> str:
+    split = f", split '{about['split']}'" if about.get("split") else ""
+    keywords = listed(about.get("keywords") or (), most=5)
+    words = f" ({keywords})" if about.get("task") == "custom" else f", task '{about.get('task')}'"
+    return f"data set '{about.get('dataset')}'{split}{words}"
+
+
+def _lost(output: Path, listing: table.Listing) -> str:
+    """A clip of a table that is not listed; both have the same order."""
+    asked = (table.row(utterance, "") for group in range(len(listing)) for utterance in listing[group])
+    for row in table.rows_of(output):
+        if not any(table.is_same_clip(row, each) for each in asked):
+            return f"'{row.path}' among them is not among the clips asked for"
+    return ""
 
 
 def _last_change(path: Path) -> float:
