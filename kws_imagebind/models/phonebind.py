@@ -40,7 +40,7 @@ class PhoneBindConfig:
     high: float = 7_600.0  # Hz
     stem: tuple[int, int] = (24, 32)  # channels of the two 2-D convolutions
     stem_blocks: int = 2  # residual 2-D convolutions after them
-    bands: bool = False  # whether the first convolution also sees each mel band by itself (`by_band`)
+    bands: bool = True  # whether the first convolution also sees each mel band by itself (`by_band`)
     width: int = 192
     blocks: int = 6
     kernel: int = 9  # frames of 30 ms
@@ -300,8 +300,8 @@ def restored(sizes: dict[str, Any], stored: dict[str, Tensor]) -> PhoneBind:
         ValueError: a tensor is not finite, or not stored as `storage.packed` stores it.
         Exception: the sizes or the tensors are not those of a PhoneBind.
     """
-    # The first release had no such blocks, and its file does not say so.
-    model = PhoneBind(PhoneBindConfig(**{"stem_blocks": 0, **sizes, "stem": tuple(sizes["stem"])}))
+    # The first release had no such blocks, the first three did not see bands, and their files do not say so.
+    model = PhoneBind(PhoneBindConfig(**{"stem_blocks": 0, "bands": False, **sizes, "stem": tuple(sizes["stem"])}))
     model.load_state_dict(unpacked(stored))  # copies into float32
     return model.eval()
 

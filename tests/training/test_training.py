@@ -38,9 +38,11 @@ from kws_imagebind.training.corpora.manifest import (
     write_recordings,
 )
 from kws_imagebind.training.corpora.shards import Corpus, Segment, condition, is_written, write_shard
+from kws_imagebind.training.corpora.vocabulary import excluded_pronunciations
 from kws_imagebind.training.phonebind import augmentation
 from kws_imagebind.training.phonebind.averaging import average
-from kws_imagebind.training.phonebind.train import Check, Recipe, Sampler, Trainer, confusable, near_neighbours, rate_at
+from kws_imagebind.training.phonebind.negatives import confusable, made_up, near_neighbours
+from kws_imagebind.training.phonebind.train import Check, Recipe, Sampler, Trainer, rate_at
 
 CONFIG = PhoneBindConfig(mels=16, stem=(4, 8), width=24, blocks=1, text_width=16, text_blocks=1, dim=12)
 WORDS = ("lamp", "kettle", "window", "garden", "pillow", "river", "candle", "monkey", "rocket", "yellow")
@@ -260,6 +262,28 @@ def test_near_neighbours_are_the_nearest_by_edit_distance() -> None:
     said = [lookup(word)[0] for word in ("cat", "bat", "cap", "cut", "kettle", "antidisestablishmentarianism")]
     assert set(near_neighbours(said, 3, seed=0)[0]) == {1, 2, 3}
     assert all(index not in row for index, row in enumerate(near_neighbours(said, 3, seed=0)))
+
+
+def test_made_up_pronunciations_are_near_and_never_those_that_are_tested_on() -> None:
+    rapidfuzz = pytest.importorskip("rapidfuzz.distance", reason="the 'train' extra is not installed")
+    said = [pronunciation for word in (*WORDS, "aught", "ought", "bead") for pronunciation in lookup(word)]
+    found = made_up(said, 200, seed=3)
+    apart = [rapidfuzz.Levenshtein.distance(found[index], said[index // 200]) for index in range(len(found))]
+    assert set(apart) == {1, 2} and not set(found) & excluded_pronunciations()
+    bead = {made for made, own in zip(found, np.repeat(np.arange(len(said)), 200), strict=True) if own == len(said) - 1}
+    assert ("B", "IY", "T") in bead and ("B", "EH", "D") not in bead
+
+
+def test_made_up_pronunciations_are_held_against_those_of_the_batch(corpus: Corpus) -> None:
+    pytest.importorskip("rapidfuzz", reason="the 'train' extra is not installed")
+    recipe = replace(RECIPE, made_up=2)
+    trainer = Trainer(PhoneBind(CONFIG), Sampler(corpus, recipe), recipe)
+    words = len(trainer.sampler.pronunciations)
+    assert len(trainer.indices) == 3 * words
+    assert set(trainer.candidates(np.array([1, 4]))) >= {1, 4, *(words + np.array([2, 3, 8, 9]))}
+    for step in range(4):  # past a look at which pronunciations the model takes for neighbours
+        trainer.advance(*trainer.batches[step])
+    assert trainer.neighbours.max() < words
 
 
 def test_small_sources_are_drawn_oftener_than_their_size(corpus: Corpus) -> None:

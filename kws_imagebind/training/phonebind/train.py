@@ -34,7 +34,6 @@ from kws_imagebind.encoders.phonebind import PhoneBindEncoder
 from kws_imagebind.files import whole
 from kws_imagebind.models.phonebind import (
     BLANK,
-    PHONEME_INDEX,
     SAMPLES,
     PhoneBind,
     PhoneBindConfig,
@@ -49,9 +48,9 @@ from kws_imagebind.training.corpora.shards import SAMPLE_RATE, Corpus, Segment
 from kws_imagebind.training.corpora.synthesis import ACCENTED, SYNTHESISERS
 from kws_imagebind.training.phonebind.augmentation import augment, place
 from kws_imagebind.training.phonebind.distillation import SHARPNESS, Lessons, distilled, prepare
+from kws_imagebind.training.phonebind.negatives import confusable, made_up, near_neighbours
 
 SHORT = 5  # phonemes
-ROWS = 500  # pronunciations compared with all others at once
 
 
 @dataclass(frozen=True)
@@ -73,6 +72,7 @@ class Recipe:
     random_negatives: int = 256
     neighbours: int = 24  # nearest pronunciations of each
     near_negatives: int = 3  # of those, in each step
+    made_up: int = 0  # pronunciations a phoneme or two away from each of the batch's own, in each step
     mining: int = 1_000  # steps between two looks at which pronunciations the model itself takes for neighbours
     light: float = 0.3  # share of the steps in which augmentation grows from light to heavy
     forward: float = 1.0  # weight of the audio-to-text loss
@@ -165,36 +165,6 @@ def _keyword_likeness(segment: Segment, recipe: Recipe) -> float:
     return recipe.short if len(segment.pronunciation) <= SHORT else 1.0
 
 
-def near_neighbours(pronunciations: list[Pronunciation], count: int, seed: int) -> np.ndarray:
-    """(pronunciations, count): the nearest others of each by edit distance over phonemes, ties at random."""
-    from rapidfuzz.distance import Levenshtein
-    from rapidfuzz.process import cdist
-
-    written = ["".join(chr(64 + PHONEME_INDEX[phoneme]) for phoneme in said) for said in pronunciations]
-    rng = np.random.default_rng(seed)
-    nearest = []
-    for start in range(0, len(written), ROWS):
-        part = written[start : start + ROWS]
-        order = rng.permutation(len(written))
-        others = [written[index] for index in order]
-        distance = cdist(part, others, scorer=Levenshtein.distance, dtype=np.uint8, score_cutoff=5)
-        distance[order[None, :] == start + np.arange(len(part))[:, None]] = 255  # itself
-        nearest.append(order[np.argpartition(distance, count, axis=1)[:, :count]].astype(np.int32))
-    return np.concatenate(nearest)
-
-
-@torch.inference_mode()
-def confusable(model: PhoneBind, indices: Tensor, count: int) -> np.ndarray:
-    """(pronunciations, count): the nearest others of each in the model's own space."""
-    read = torch.cat([model.text(part) for part in indices.split(ROWS)])
-    nearest = []
-    for start, part in enumerate(read.split(ROWS)):
-        alike = part @ read.T
-        alike[torch.arange(len(part)), start * ROWS + torch.arange(len(part))] = -1  # itself
-        nearest.append(alike.topk(count, 1).indices)
-    return torch.cat(nearest).numpy()
-
-
 def rate_at(step: int, recipe: Recipe) -> float:
     """Warm-up, plateau, cosine."""
     progress = step / recipe.steps
@@ -218,7 +188,8 @@ class Trainer:
             lr=recipe.rate,
             betas=(0.9, 0.98),
         )
-        self.indices = phoneme_indices(sampler.pronunciations)
+        self.texts = sampler.pronunciations + made_up(sampler.pronunciations, recipe.made_up, recipe.seed)
+        self.indices = phoneme_indices(self.texts)
         self.lengths = (self.indices != BLANK).sum(1)
         self.step = 0
 
@@ -228,11 +199,13 @@ class Trainer:
         return near_neighbours(self.sampler.pronunciations, self.recipe.neighbours, self.recipe.seed)
 
     def candidates(self, present: np.ndarray) -> np.ndarray:
-        """The batch's own pronunciations, near neighbours of each, and random others; sorted, without repeats."""
-        rng = np.random.default_rng((self.recipe.seed, self.step, 1))
+        """The batch's own pronunciations, near neighbours of each, made-up and random ones; sorted, without repeats."""
+        rng, words = np.random.default_rng((self.recipe.seed, self.step, 1)), len(self.sampler.pronunciations)
         columns = rng.choice(self.recipe.neighbours, self.recipe.near_negatives, replace=False)
-        others = rng.integers(len(self.indices), size=self.recipe.random_negatives)
-        return np.unique(np.concatenate([present, self.neighbours[present][:, columns].ravel(), others]))
+        near = self.neighbours[present][:, columns].ravel()
+        others = rng.integers(words, size=self.recipe.random_negatives)
+        unlike = words + (present[:, None] * self.recipe.made_up + np.arange(self.recipe.made_up)).ravel()
+        return np.unique(np.concatenate([present, near, others, unlike]))
 
     def losses(self, x: Tensor, drawn: Tensor) -> dict[str, Tensor]:
         """Audio-to-text and text-to-audio (InfoNCE, arXiv:1807.03748), CTC, and the teachers'; means over the batch."""
@@ -288,7 +261,7 @@ class Trainer:
     def _mine(self) -> None:
         """Half of the neighbours become those that the model finds hardest to tell apart; the others stay."""
         half = self.recipe.neighbours // 2
-        self.neighbours[:, :half] = confusable(self.average, self.indices, half)
+        self.neighbours[:, :half] = confusable(self.average, self.indices[: len(self.neighbours)], half)
 
     def save(self, path: Path) -> None:
         state = {
@@ -395,7 +368,7 @@ def main() -> None:
     if arguments.deepen < 0 or (arguments.deepen and not arguments.start):
         parser.error("--deepen adds blocks to the model of --start; give both, and a number of 1 or more")
     if arguments.bands and not arguments.start:
-        parser.error("--bands is for the model of --start; afresh, give --model '{\"bands\": true}'")
+        parser.error("--bands is for the model of --start; afresh, a model sees them anyway")
     if arguments.lessons and not arguments.teachers:
         parser.error("--lessons is where --teachers keep what they hear; give --teachers too")
     torch.set_num_threads(arguments.threads)
@@ -409,9 +382,11 @@ def main() -> None:
     trainer = Trainer(model, Sampler(corpus, recipe), recipe)
     if arguments.teachers:
         folder = arguments.lessons or arguments.run
-        trainer.lessons = prepare(arguments.teachers, corpus, trainer.sampler.pronunciations, folder)
+        trainer.lessons = prepare(arguments.teachers, corpus, trainer.texts, folder)
     print(
-        f"{len(corpus):,} segments, {len(trainer.indices):,} pronunciations; drawn:", trainer.sampler.shares, flush=True
+        f"{len(corpus):,} segments, {len(trainer.sampler.pronunciations):,} pronunciations; drawn:",
+        trainer.sampler.shares,
+        flush=True,
     )
     if (arguments.run / "checkpoint.pt").is_file():
         trainer.restore(arguments.run / "checkpoint.pt")
