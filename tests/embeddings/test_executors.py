@@ -196,6 +196,10 @@ def test_a_finished_table_is_only_written_over_by_its_own_job(
     shutil.copytree(tones, copies)  # the same names, and perhaps other sounds
     first = sorted((tones / "1000").iterdir())[0]
     refused(f"'{first}' among them is not among the clips asked for", tone_encoder, copies)
+    chosen = tmp_path / "chosen.parquet"
+    for words in ("440,1000", "1000,440"):
+        stream = stream_dataset("folder", root=tones, keywords=words)
+        assert finished(tone_encoder, parts.prepare(chosen, stream, tone_encoder, 4, "raise", 5), chosen).clips == 16
     # A clip more loses nothing; a clip less would.
     (tones / "3000" / "more_nohash_0.wav").write_bytes(first.read_bytes())
     finished(tone_encoder, made(tone_encoder, tones, output), output)

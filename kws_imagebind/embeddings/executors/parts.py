@@ -348,7 +348,7 @@ def _other(job: Job, about: Mapping[str, Any]) -> str:
     asked = asdict(job)
     names = ["dataset", "split", "task"]
     if all(about.get(name) == asked[name] for name in names) and (
-        job.task != "custom" or list(job.keywords) == about.get("keywords")
+        job.task != "custom" or set(job.keywords) == set(about.get("keywords", ()))
     ):
         return ""
     return f"{_described(asked)} is asked for"
