@@ -143,7 +143,7 @@ def megabytes(paths: list[Path]) -> float:
 def test_weights_and_sample_keep_their_sizes() -> None:
     weights = list((PACKAGE / "weights").glob("*.safetensors"))
     names = ["letter_to_sound", "phonebind", "phonebind-large"]
-    assert sorted(path.stem for path in weights) == names and megabytes(weights) <= 7
+    assert sorted(path.stem for path in weights) == names and megabytes(weights) <= 5
     sample = list((PACKAGE.parent / "sample").rglob("*.wav"))
     assert megabytes(sample) <= 6
 

@@ -415,6 +415,9 @@ def test_the_mean_of_two_models_is_the_mean_of_their_weights(tmp_path: Path) -> 
         average([tmp_path / "0.safetensors"], [1, 1])
     with pytest.raises(ValueError, match="have no mean"):
         average([tmp_path / "0.safetensors", tmp_path / "1.safetensors"], [0, 0])
+    save(PhoneBind(replace(CONFIG, bands=False)), tmp_path / "plain.safetensors", {})
+    both = average([tmp_path / "0.safetensors", tmp_path / "plain.safetensors"], [1, 1]).audio.stem1.weight
+    assert torch.allclose(both[:, 1], models[0].audio.stem1.weight[:, 1] / 2, atol=1e-3)
     torch.manual_seed(0)
     save(PhoneBind(replace(CONFIG, width=32)), tmp_path / "wide.safetensors", {})
     with pytest.raises(ValueError, match="other sizes"):

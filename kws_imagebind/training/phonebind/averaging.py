@@ -17,12 +17,14 @@ from typing import get_args
 
 import torch
 
-from kws_imagebind.models.phonebind import PhoneBind, load, save
+from kws_imagebind.models.phonebind import PhoneBind, grown, load, save
 from kws_imagebind.models.storage import Storage
 
 
 def average(paths: Sequence[Path], weights: Sequence[float]) -> PhoneBind:
     """The model whose every weight is the weighted mean of those in the files.
+
+    One that does not see bands by themselves is taken as one that makes nothing of them, if others see them.
 
     Raises:
         ValueError: the models differ in size, there is not one weight for each, or the weights add up to nothing.
@@ -33,6 +35,8 @@ def average(paths: Sequence[Path], weights: Sequence[float]) -> PhoneBind:
     if total <= 0 or min(weights) < 0:
         raise ValueError(f"weights {list(weights)} have no mean; expected shares of at least 0 that are not all 0")
     models = [load(path) for path in paths]
+    if any(model.config.bands for model in models):
+        models = [grown(model, bands=True) for model in models]
     if any(model.config != models[0].config for model in models):
         raise ValueError("the models are of other sizes than each other; only runs of one recipe can be averaged")
     states = [model.state_dict() for model in models]
