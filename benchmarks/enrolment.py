@@ -157,7 +157,7 @@ def speech_commands(root: Path, split: str, encoder: Encoder, cache: Path | None
 
 
 def wake_words(root: Path, encoder: Encoder) -> Clips:
-    """What people recorded who gave wake words of their own, none of which trained PhoneBind."""
+    """What people recorded who gave wake words of their own; PhoneBind was trained on two of them (docs/vectors.md)."""
     with (root / "manifest.tsv").open(encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file, delimiter="\t") if row["source"] == "ovos" and row["speaker"]]
     waveforms = [kws.load_audio(root / row["path"], encoder.sample_rate) for row in rows]

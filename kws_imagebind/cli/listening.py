@@ -92,7 +92,7 @@ def add_export(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--encoder", choices=("phonebind", "phonebind-large"), default="phonebind", help="default phonebind"
     )
-    command.add_argument("--int8", action="store_true", help="large layers in 8 bits: smaller, and a little less exact")
+    command.add_argument("--int8", action="store_true", help="multiply in 8 bits: faster, and a little less exact")
     command.add_argument("--threshold", action="append", metavar="S", help="as 'listen' takes them; kept in the file")
 
 

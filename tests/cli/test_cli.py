@@ -333,7 +333,7 @@ WRONG = {
     "'words/yes/yes/1.wav'": ["describe", "--data", "words/yes"],
     "'bad' holds no folder with the name of a word; expected": ["describe", "--data", "bad"],
     "clips.parquet is not a Parquet file; expected a table": ["describe", "--data", "clips.parquet"],
-    "unknown data set 'gone'; available: sample": ["describe", "--dataset", "gone"],
+    "unknown data set 'gone' (did you mean folder?); available: sample": ["describe", "--dataset", "gone"],
     '\'words\' is a folder and not the name of a data set; write kws.load_dataset("folder", root="words"), or --data '
     "words on the command line": ["describe", "--dataset", "words"],
     "needs a validation split to choose on": ["evaluate", "--calibrate"],
