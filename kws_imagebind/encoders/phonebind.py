@@ -61,8 +61,9 @@ class PhoneBindEncoder:
         licence="MIT",
         sample_rate=16_000,
         trained_on=("synthetic speech", "speechocean762", "LibriSpeech train-clean-100", "Picovoice benchmarks",
-                    "custom-speech-commands-dataset", "Mycroft Precise community data", "CMU AN4"),
-        citation="this project, third release",
+                    "custom-speech-commands-dataset", "Mycroft Precise community data", "CMU AN4",
+                    "alphanumeric-audio-dataset"),
+        citation="this project, fourth release",
     )  # fmt: skip
     padding = "clips under 1 s centred in silence, the loudest second of longer ones"
     weights = WEIGHTS  # the bundled ones
@@ -264,12 +265,7 @@ class PhoneBindLarge(PhoneBindEncoder):
     """
 
     name = "phonebind-large"
-    card = replace(
-        PhoneBindEncoder.card,
-        name="phonebind-large",
-        trained_on=(*(PhoneBindEncoder.card.trained_on or ()), "alphanumeric-audio-dataset"),
-        citation="this project",
-    )
+    card = replace(PhoneBindEncoder.card, name="phonebind-large")
     weights = FURTHER
 
     @classmethod

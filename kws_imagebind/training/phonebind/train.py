@@ -316,7 +316,7 @@ def checks(folder: Path | None, speech_commands: Path | None) -> dict[str, Check
 
 
 def train(trainer: Trainer, run: Path, every: int, checks: dict[str, Check]) -> None:
-    """Runs to the end of the recipe, leaving a checkpoint and a line of `log.jsonl` every so many steps."""
+    """Runs to the end of the recipe, leaving a checkpoint, weights and a line of `log.jsonl` every so many steps."""
     recipe, checkpoint = trainer.recipe, run / "checkpoint.pt"
     bar = tqdm(total=recipe.steps, initial=trainer.step, unit="step", desc="training")
     recent: list[dict[str, float]] = []
@@ -336,6 +336,7 @@ def train(trainer: Trainer, run: Path, every: int, checks: dict[str, Check]) -> 
             file.write(json.dumps(line) + "\n")
         bar.set_postfix(line, refresh=False)
         trainer.save(checkpoint)
+        save(trainer.average, run / f"phonebind-{trainer.step}.safetensors", {"recipe": repr(recipe)})
         recent = []
     bar.close()
 
