@@ -51,7 +51,7 @@ SOURCES = ("librispeech_251spk", "speechocean762", "alphanumeric_duke")
 APART = 5  # windows to either side, of which a candidate is the best
 # False alarms of a keyword in an hour of clean running speech where the score is a half, for keywords of so many
 # phonemes: few, for a long one; more for a short one, which would be missed too often.
-AN_HOUR = {"within": (((1, 5), 1.5), ((7, 99), 0.35)), "alone": (((1, 5), 1.7), ((7, 99), 0.2))}
+AN_HOUR = {"within": (((1, 5), 1.3), ((7, 99), 0.18)), "alone": (((1, 5), 1.7), ((7, 99), 0.11))}
 
 # Keywords drawn from the sentences: of so many syllables (3 stands for more, too), said so often at least, so many.
 DRAWN = ((1, 4, 30), (2, 3, 35), (3, 1, 35))
