@@ -26,9 +26,9 @@ LONGEST = 16  # phonemes of the dictionary's words that are compared
 # False alarms an hour of running speech and words missed, at the default threshold, by syllables, in 4.9 hours of
 # people who chose nothing: python -m benchmarks.false_alarms; docs/listening.md.
 EXPECTED = {
-    1: "2.1 false alarms an hour of running speech; 76 % missed within sentences",
-    2: "1.4 false alarms an hour of running speech; 1 % missed of words said alone, 50 % within sentences",
-    3: "1.1 false alarms an hour of running speech; 3 % missed of words said alone, 58 % within sentences",
+    1: "2.2 false alarms an hour of running speech; 77 % missed within sentences",
+    2: "0.9 false alarms an hour of running speech; 2 % missed of words said alone, 54 % within sentences",
+    3: "0.5 false alarms an hour of running speech; 7 % missed of words said alone, 64 % within sentences",
 }
 
 
