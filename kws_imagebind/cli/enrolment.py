@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kws_imagebind.cli.options import add_encoder_options, chosen_encoder, chosen_templates, say
-from kws_imagebind.datasets.base import counted
 
 if TYPE_CHECKING:
     from kws_imagebind.readouts.enrolment import Enrolment
@@ -73,6 +72,7 @@ def parsed(given: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _enrol(arguments: argparse.Namespace) -> int:
+    from kws_imagebind.datasets.base import counted
     from kws_imagebind.readouts.enrolment import Enrolment, EnrolmentError, checked_name, enrol
     from kws_imagebind.text.keywords import check_keywords
 

@@ -210,19 +210,24 @@ def _rounded(each: Explanation) -> dict[str, Any]:
 
 def _limits(thresholds: dict[str, float]) -> str:
     """One number where all words have the same, else each word's."""
-    if len(set(thresholds.values())) == 1:
-        return f"{next(iter(thresholds.values())):g}"
+    from kws_imagebind.spotting.hits import one_threshold
+
+    common = one_threshold(thresholds)
+    if common is not None:
+        return f"{common:g}"
     return "its threshold (" + ", ".join(f"{word} {least:g}" for word, least in thresholds.items()) + ")"
 
 
 def _answer(
     recording: Path, encoder: str, ranks: list[tuple[str, float]], hits: Found | None, thresholds: dict[str, float]
 ) -> dict[str, Any]:
+    from kws_imagebind.spotting.hits import one_threshold
+
     scores = [{"word": word, "score": round(score, 6)} for word, score in ranks]
     answer: dict[str, Any] = {"recording": str(recording), "encoder": encoder, "scores": scores}
     if hits is not None:
-        same = len(set(thresholds.values())) == 1
-        answer["threshold"] = next(iter(thresholds.values())) if same else thresholds
+        common = one_threshold(thresholds)
+        answer["threshold"] = thresholds if common is None else common
         answer["detections"] = [
             {
                 "word": hit.word,

@@ -19,7 +19,7 @@ from kws_imagebind.readouts.enrolment import Enrolment, thresholds_of
 from kws_imagebind.readouts.fillers import filler_vectors
 from kws_imagebind.readouts.zero_shot import ZeroShotClassifier
 from kws_imagebind.spotting.detect import Detector
-from kws_imagebind.spotting.hits import Hit
+from kws_imagebind.spotting.hits import Hit, one_threshold
 from kws_imagebind.spotting.rank import by_score, is_long, rank, ranked
 from kws_imagebind.spotting.windows import nearest
 
@@ -84,16 +84,6 @@ class Verdict:
         if self.hits:
             return max(hit.score for hit in self.hits)
         return self.nearest[1] if self.nearest else self.ranked[0][1]
-
-
-def one_threshold(thresholds: Mapping[str, float]) -> float | None:
-    """The threshold that all words share.
-
-    >>> one_threshold({"yes": 0.5, "no": 0.5}), one_threshold({"yes": 0.5, "no": 0.8})
-    (0.5, None)
-    """
-    values = set(thresholds.values())
-    return values.pop() if len(values) == 1 else None
 
 
 def judge(recording: str, scorer: ZeroShotClassifier | Enrolment, encoder: Encoder) -> Verdict:

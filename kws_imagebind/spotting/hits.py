@@ -168,3 +168,13 @@ def _overlap(hit: Hit, start: float, end: float) -> float:
     """The share of the shorter one that two stretches have in common."""
     common = min(hit.end, end) - max(hit.start, start)
     return max(0.0, common) / max(min(hit.end - hit.start, end - start), FRAME)
+
+
+def one_threshold(thresholds: Mapping[str, float]) -> float | None:
+    """The threshold that all words share.
+
+    >>> one_threshold({"yes": 0.5, "no": 0.5}), one_threshold({"yes": 0.5, "no": 0.8})
+    (0.5, None)
+    """
+    values = set(thresholds.values())
+    return values.pop() if len(values) == 1 else None
